@@ -1,0 +1,1 @@
+"""The controller: one visible line from wires to wires (see cycle.py)."""

@@ -1,0 +1,1 @@
+"""Policies: each may only narrow a bound, and leaves its reason."""

@@ -1,0 +1,1 @@
+"""The building as built: site model, device profiles, wires. Knows nothing of control."""

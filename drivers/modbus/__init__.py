@@ -1,0 +1,1 @@
+"""Modbus: the hot reader, the one register writer, identification."""

@@ -1,0 +1,1 @@
+"""MQTT: sessions, cap leases and DSX Exchange points."""

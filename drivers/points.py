@@ -1,0 +1,60 @@
+"""Point values with quality and time: the live table that readers fill, and its frozen snapshot."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Qualities = NDArray[np.uint8]
+
+
+class Quality(IntEnum):
+    """How far a value can be trusted; a larger number is worse."""
+
+    GOOD = 0
+    SUSPECT = 1  # present, but contradicted or stuck
+    STALE = 2  # was good once, older than the point's longest age
+    BAD = 3  # the device says so: sentinel, out of range, exception reply
+    NEVER = 4  # nothing has ever arrived
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All points at one moment; arrays of shape [points], read-only."""
+
+    now_s: float
+    value: Floats
+    quality: Qualities
+    time_s: Floats  # monotonic time of arrival or source [s]; never rewritten
+
+
+class PointTable:
+    """Live value, quality and time of every point, shape [points].
+
+    `max_age_s` [points] is the age at which a GOOD value becomes STALE by itself.
+    """
+
+    def __init__(self, max_age_s: Floats) -> None:
+        n = len(max_age_s)
+        self.max_age_s = max_age_s
+        self.value: Floats = np.full(n, np.nan)
+        self.quality: Qualities = np.full(n, Quality.NEVER, dtype=np.uint8)
+        self.time_s: Floats = np.full(n, -np.inf)
+
+    def put(self, slots: Ints | slice, value: Floats, quality: Qualities | int, time_s: Floats | float) -> None:
+        """Store values; a NaN never counts as GOOD."""
+        self.value[slots] = value
+        self.quality[slots] = np.where(np.isnan(value), np.maximum(quality, Quality.BAD), quality)
+        self.time_s[slots] = time_s
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """Frozen copy at `now_s` [s]; quality decays with age, time stays what it was."""
+        old = (self.quality < Quality.STALE) & (now_s - self.time_s > self.max_age_s)
+        quality = np.where(old, np.uint8(Quality.STALE), self.quality)
+        shot = Snapshot(now_s, self.value.copy(), quality, self.time_s.copy())
+        for array in (shot.value, shot.quality, shot.time_s):
+            array.flags.writeable = False
+        return shot

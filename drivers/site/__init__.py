@@ -1,0 +1,1 @@
+"""Site model: what is built, with its ratings; loading, checking, reference sites."""

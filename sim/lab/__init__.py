@@ -1,0 +1,1 @@
+"""Where plant and controller meet: demo, lock-step, bench."""

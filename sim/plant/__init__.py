@@ -1,0 +1,1 @@
+"""Plant physics. Its equations are its own: it shares no kernel with the controller."""

@@ -1,0 +1,1 @@
+"""The plant on real wires: Modbus TCP units and MQTT."""
