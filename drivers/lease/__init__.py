@@ -1,0 +1,37 @@
+"""Cap leases: the group message, the agents that hold leases, the sender's ledger. Pure; no I/O, no clock.
+
+A lease says: until `ttl_s` after you accept this, draw at most `cap_w`; then go to the lower of that and
+`safe_cap_w`, over `decay_s` at a pace of your own inside it. Rules: CONTROL.md, Leases.
+"""
+
+from drivers.lease.holder import BEAT_S, Holder, Refusal
+from drivers.lease.ledger import Ledger
+from drivers.lease.message import (
+    MAX_BYTES,
+    MAX_RACKS,
+    Group,
+    Lease,
+    LeaseError,
+    Report,
+    compile_groups,
+    decode_lease,
+    decode_report,
+    roster,
+)
+
+__all__ = [
+    "BEAT_S",
+    "MAX_BYTES",
+    "MAX_RACKS",
+    "Group",
+    "Holder",
+    "Lease",
+    "LeaseError",
+    "Ledger",
+    "Refusal",
+    "Report",
+    "compile_groups",
+    "decode_lease",
+    "decode_report",
+    "roster",
+]

@@ -1,0 +1,107 @@
+"""The agents' side of leases: what each rack may draw, now, from what it has accepted."""
+
+from enum import IntEnum
+
+import numpy as np
+
+from drivers.lease.message import Floats, Group, Ints, Lease, Report
+
+BEAT_S = 1.0
+BOOT_SHIFT = 20  # a start number counts as 12 days of beats
+SLOWEST, FASTEST = 1.0, 0.4  # share of the decay time that a rack takes, drawn once per rack
+
+
+class Refusal(IntEnum):
+    """Why a rack did not take a lease."""
+
+    ACCEPTED = 0
+    EPOCH = 1  # an older controller
+    SEQUENCE = 2  # not above the last one taken: duplicate or overtaken
+    ECHO = 3  # answers no heartbeat of the last TTL: delayed, or meant for the agent before its restart
+
+
+class Holder:
+    """The lease state of all agents of a plant, or of one. Every array is [racks].
+
+    `cap_w` is what the last lease commanded, `in_force_w` what holds at the last `step`. At start the cap is
+    `boot_cap_w`: the persisted lower of cap and safe cap, at first start the site's safe cap. `boot` must rise
+    with each start of an agent (wall seconds or a stored counter), so that no heartbeat number ever comes back.
+    """
+
+    def __init__(self, boot_cap_w: Ints, now_s: float, *, boot: int = 1, seed: int = 0) -> None:
+        n = len(boot_cap_w)
+        self.epoch: Ints = np.zeros(n, dtype=np.int64)
+        self.seq: Ints = np.zeros(n, dtype=np.int64)
+        self.cap_w: Ints = boot_cap_w.astype(np.int64)
+        self.safe_cap_w: Ints = self.cap_w.copy()
+        self.expiry_s: Floats = np.full(n, -np.inf)
+        self.decay_s: Floats = np.zeros(n)
+        self.pace: Floats = np.random.default_rng(seed).uniform(FASTEST, SLOWEST, n)
+        self.start_s: Floats = np.full(n, now_s)
+        self.first_beat: Ints = np.full(n, boot << BOOT_SHIFT, dtype=np.int64)
+        self.beat: Ints = self.first_beat.copy()
+        self.in_force_w: Floats = self.cap_w.astype(np.float64)
+        self.step(now_s)
+
+    @property
+    def persisted_w(self) -> Ints:
+        """The boot default of the next start [W]: an agent's restart never raises its cap."""
+        return np.minimum(self.cap_w, self.safe_cap_w)
+
+    def accept(self, lease: Lease, racks: Ints, now_s: float) -> Ints:
+        """Offer a lease to `racks` (positions, in roster order); a Refusal per rack, ACCEPTED where it now holds."""
+        age = self._beats(racks, now_s) - lease.echo
+        # A beat lasts one period: counting its end keeps the window at one TTL from the beat's start.
+        in_time = (age >= 0) & ((age + 1) * BEAT_S <= lease.ttl_s)
+        epoch = self.epoch[racks]
+        refusal = np.where(in_time, Refusal.ACCEPTED, Refusal.ECHO).astype(np.int64)
+        refusal[(lease.epoch == epoch) & (lease.seq <= self.seq[racks])] = Refusal.SEQUENCE
+        refusal[lease.epoch < epoch] = Refusal.EPOCH
+        taken = refusal == Refusal.ACCEPTED
+        rows = racks[taken]
+        self.epoch[rows] = lease.epoch
+        self.seq[rows] = lease.seq
+        self.cap_w[rows] = lease.cap_w[taken]
+        self.safe_cap_w[rows] = lease.safe_cap_w[taken]
+        self.expiry_s[rows] = now_s + lease.ttl_s
+        self.decay_s[rows] = lease.decay_s
+        self.in_force_w[rows] = lease.cap_w[taken]
+        return refusal
+
+    def step(self, now_s: float) -> Floats:
+        """Bring heartbeats and caps to `now_s` [s, monotonic]; the caps in force [W]."""
+        self.beat = self._beats(slice(None), now_s)
+        self.in_force_w = self.cap_in_force_w(now_s)
+        return self.in_force_w
+
+    def cap_in_force_w(self, now_s: float) -> Floats:
+        """Caps in force at `now_s` [W]: after expiry a straight line down to the lower of cap and safe cap."""
+        gone = np.clip((now_s - self.expiry_s) / np.maximum(self.pace * self.decay_s, 1e-9), 0.0, 1.0)
+        return self.cap_w - (self.cap_w - self.persisted_w) * gone
+
+    def restart(self, racks: Ints, now_s: float, boot: int) -> None:
+        """The agents of `racks` start anew with the start number `boot`, from what they had persisted."""
+        self.cap_w[racks] = self.safe_cap_w[racks] = self.persisted_w[racks]
+        self.epoch[racks] = self.seq[racks] = 0
+        self.expiry_s[racks] = -np.inf
+        self.start_s[racks] = now_s
+        self.first_beat[racks] = boot << BOOT_SHIFT
+        self.step(now_s)
+
+    def report(self, group: Group, power_w: Floats) -> Report:
+        """What the agents of `group` say at the last step; `power_w` [W] is measured at all racks."""
+        racks = group.racks
+        return Report(
+            group=group.name,
+            roster=group.roster,
+            beat=self.beat[racks],
+            epoch=self.epoch[racks],
+            seq=self.seq[racks],
+            cap_w=np.ceil(self.in_force_w[racks]).astype(np.int64),
+            power_w=np.maximum(np.rint(power_w[racks]), 0).astype(np.int64),
+        )
+
+    def _beats(self, racks: Ints | slice, now_s: float) -> Ints:
+        ran = np.floor((now_s - self.start_s[racks]) / BEAT_S).astype(np.int64)
+        beats: Ints = self.first_beat[racks] + np.maximum(ran, 0)
+        return beats

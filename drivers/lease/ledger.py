@@ -1,0 +1,149 @@
+"""The sender's side of leases: what each rack may draw at most, from what was sent, confirmed and measured."""
+
+import numpy as np
+
+from drivers.lease.message import MAX_COUNT, Bools, Floats, Group, Ints, Lease
+
+DEPTH = 48  # leases in flight per rack that are kept apart; older ones are merged, never forgotten
+
+
+class Ledger:
+    """Leases of one epoch for all racks. Every array is [racks], the rings are [DEPTH, racks].
+
+    A lease can be accepted until one TTL after the heartbeat that it echoes was heard, and then lives one TTL
+    and its decay. What may have been accepted and is not known to be superseded counts. `max_w` is nameplate.
+    """
+
+    def __init__(
+        self, max_w: Floats, safe_cap_w: Ints, *, epoch: int, ttl_s: float, decay_s: float, now_s: float
+    ) -> None:
+        if not 1 <= epoch < MAX_COUNT:
+            raise ValueError(f"epoch {epoch} is not within 1 to 2**53")
+        n = len(max_w)
+        self.epoch, self.ttl_s, self.decay_s, self.start_s = epoch, ttl_s, decay_s, now_s
+        self.seq = 0  # of the last message
+        self.max_w: Floats = max_w.astype(np.float64)
+        self.beat: Ints = np.zeros(n, dtype=np.int64)  # newest heard
+        self.heard_s: Floats = np.full(n, -np.inf)  # when it was
+        self.confirmed_epoch: Ints = np.zeros(n, dtype=np.int64)
+        self.confirmed_seq: Ints = np.zeros(n, dtype=np.int64)
+        self.confirmed_w: Floats = np.full(n, np.nan)  # cap in force by the newest report; NaN: never heard
+        self.settled: Bools = np.zeros(
+            n, dtype=np.bool_
+        )  # took a lease of ours (or of a higher epoch): older ones are dead
+        self.outranked: Bools = np.zeros(n, dtype=np.bool_)  # obeys a higher epoch: we are not its controller
+        self.safe_w: Floats = safe_cap_w.astype(np.float64)  # largest safe cap that the rack may hold
+        self._dead_seq: Ints = np.zeros(n, dtype=np.int64)  # leases up to this one are superseded
+        self._next: Ints = np.zeros(n, dtype=np.int64)
+        self._seq: Ints = np.zeros((DEPTH, n), dtype=np.int64)
+        self._cap_w: Floats = np.zeros((DEPTH, n))
+        self._safe_w: Floats = np.zeros((DEPTH, n))
+        self._until_s: Floats = np.full((DEPTH, n), -np.inf)
+
+    @property
+    def unknown_until_s(self) -> float:
+        """End of the last lease that a predecessor may have sent [s]: its window, life and decay."""
+        return self.start_s + 2.0 * self.ttl_s + self.decay_s
+
+    def lease(self, group: Group, cap_w: Ints, safe_cap_w: Ints, now_s: float) -> Lease:
+        """The next message for `group` from caps of all racks [W], entered as sent at `now_s`."""
+        self.seq += 1
+        racks = group.racks
+        message = Lease(
+            group=group.name,
+            roster=group.roster,
+            epoch=self.epoch,
+            seq=self.seq,
+            ttl_s=self.ttl_s,
+            decay_s=self.decay_s,
+            echo=self.beat[racks],
+            cap_w=cap_w[racks].astype(np.int64),
+            safe_cap_w=safe_cap_w[racks].astype(np.int64),
+        )
+        acceptable = now_s < self.heard_s[racks] + self.ttl_s
+        self._enter(racks[acceptable], message.cap_w[acceptable], message.safe_cap_w[acceptable])
+        return message
+
+    def _enter(self, racks: Ints, cap_w: Ints, safe_w: Ints) -> None:
+        at = self._next[racks]
+        self._merge(at, (at + 1) % DEPTH, racks)
+        self._seq[at, racks] = self.seq
+        self._cap_w[at, racks] = cap_w
+        self._safe_w[at, racks] = safe_w
+        self._until_s[at, racks] = self.heard_s[racks] + 2.0 * self.ttl_s + self.decay_s
+        self._next[racks] = (at + 1) % DEPTH
+        self.safe_w[racks] = np.maximum(self.safe_w[racks], safe_w)
+
+    def _merge(self, old: Ints, young: Ints, racks: Ints) -> None:
+        """Fold a live entry that is about to be overwritten into the next one, pessimistically."""
+        live = self._seq[old, racks] > self._dead_seq[racks]
+        old, young, racks = old[live], young[live], racks[live]
+        for ring in (self._cap_w, self._safe_w, self._until_s):
+            ring[young, racks] = np.maximum(ring[young, racks], ring[old, racks])
+
+    def confirm(self, beat: Floats, epoch: Floats, seq: Floats, cap_w: Floats, time_s: Floats) -> Bools:
+        """Enter the newest report of every rack (NaN: none), heard at `time_s` [s]; where it was news.
+
+        Reports that are older than one already entered change nothing. A sequence of ours that was never sent is
+        taken for a cap in force, not for a confirmation.
+        """
+        known = np.isfinite(beat) & np.isfinite(epoch) & np.isfinite(seq) & np.isfinite(cap_w)
+        b, e, s = (np.where(known, x, -1).astype(np.int64) for x in (beat, epoch, seq))
+        same = known & (b == self.beat)
+        ranked = (e > self.confirmed_epoch) | ((e == self.confirmed_epoch) & (s >= self.confirmed_seq))
+        later = known & (b > self.beat)
+        news = later | (same & ranked)
+        self.beat[later] = b[later]
+        self.heard_s[later] = time_s[later]
+        self.confirmed_epoch[news] = e[news]
+        self.confirmed_seq[news] = s[news]
+        self.confirmed_w[news] = cap_w[news]
+        ours = news & (e == self.epoch) & (s >= 1) & (s <= self.seq)
+        self.outranked[news] = (e > self.epoch)[news]
+        above = news & self.outranked
+        self._dead_seq[ours] = np.maximum(self._dead_seq, s)[ours]
+        self._dead_seq[above] = self.seq
+        self.settled |= ours | above
+        self._tighten_safe(ours)
+        return news
+
+    def _tighten_safe(self, racks: Bools) -> None:
+        """Of `racks` that confirmed a lease, the safe cap they hold is that lease's or a later one's."""
+        may_hold = self._seq >= np.where(racks, self._dead_seq, MAX_COUNT)
+        held = np.max(np.where(may_hold, self._safe_w, -np.inf), axis=0)
+        found = racks & (self._seq == self._dead_seq).any(axis=0)
+        self.safe_w[found] = held[found]
+
+    def sent_w(self, now_s: float) -> Floats:
+        """Largest cap among leases that may be in force and are not superseded [W]; minus infinity where none is.
+
+        Past its life a lease that was perhaps accepted still leaves the lower of its cap and its safe cap.
+        """
+        left = np.where(now_s < self._until_s, self._cap_w, np.minimum(self._cap_w, self._safe_w))
+        return np.max(np.where(self._seq > self._dead_seq, left, -np.inf), axis=0)
+
+    def charge_w(self, now_s: float, measured_w: Floats, measured_fresh: Bools) -> Floats:
+        """What each rack counts in every row at `now_s` [W], from an independent meter's `measured_w` [W].
+
+        The largest of the last confirmed cap, every cap sent since that may be in force, and fresh measured power.
+        A silent rack whose leases have all ended counts its safe cap while the meter shows no more than that, else
+        nameplate. A rack that may yet take a predecessor's lease counts nameplate (`found_w` has what it reported).
+        """
+        sent_w = self.sent_w(now_s)
+        measured = np.where(measured_fresh & np.isfinite(measured_w), measured_w, -np.inf)
+        in_contact = now_s < self.heard_s + self.ttl_s + self.decay_s
+        charge = np.where(in_contact, np.fmax(self.confirmed_w, sent_w), sent_w)
+        running = (now_s < self._until_s) & (self._seq > self._dead_seq)
+        ended = ~in_contact & ~running.any(axis=0)
+        meter_confirms = measured_fresh & (measured <= self.safe_w)
+        charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
+        if now_s < self.unknown_until_s:
+            charge[~self.settled] = np.maximum(charge, self.max_w)[~self.settled]
+        else:
+            charge[~self.settled] = np.maximum(charge, self.safe_w)[~self.settled]
+        result: Floats = np.maximum(charge, measured)
+        return result
+
+    def found_w(self) -> Floats:
+        """Caps in force by the newest reports [W], whoever sent them; NaN for a rack never heard."""
+        return self.confirmed_w.copy()
