@@ -11,7 +11,8 @@ class Ledger:
     """Leases of one epoch for all racks. Every array is [racks], the rings are [DEPTH, racks].
 
     A lease can be accepted until one TTL after the heartbeat that it echoes was heard, and then lives one TTL
-    and its decay. What may have been accepted and is not known to be superseded counts. `max_w` is nameplate.
+    and its decay. What may have been accepted and is not known to be superseded counts. `max_w` is nameplate,
+    `safe_cap_w` the largest safe cap that a rack may still hold from before.
     """
 
     def __init__(
@@ -28,9 +29,7 @@ class Ledger:
         self.confirmed_epoch: Ints = np.zeros(n, dtype=np.int64)
         self.confirmed_seq: Ints = np.zeros(n, dtype=np.int64)
         self.confirmed_w: Floats = np.full(n, np.nan)  # cap in force by the newest report; NaN: never heard
-        self.settled: Bools = np.zeros(
-            n, dtype=np.bool_
-        )  # took a lease of ours (or of a higher epoch): older ones are dead
+        self.settled: Bools = np.zeros(n, dtype=np.bool_)  # took a lease of ours or of a higher epoch
         self.outranked: Bools = np.zeros(n, dtype=np.bool_)  # obeys a higher epoch: we are not its controller
         self.safe_w: Floats = safe_cap_w.astype(np.float64)  # largest safe cap that the rack may hold
         self._dead_seq: Ints = np.zeros(n, dtype=np.int64)  # leases up to this one are superseded
@@ -91,8 +90,8 @@ class Ledger:
         b, e, s = (np.where(known, x, -1).astype(np.int64) for x in (beat, epoch, seq))
         same = known & (b == self.beat)
         ranked = (e > self.confirmed_epoch) | ((e == self.confirmed_epoch) & (s >= self.confirmed_seq))
-        later = known & (b > self.beat)
-        news = later | (same & ranked)
+        later: Bools = known & (b > self.beat)
+        news: Bools = later | (same & ranked)
         self.beat[later] = b[later]
         self.heard_s[later] = time_s[later]
         self.confirmed_epoch[news] = e[news]
@@ -120,7 +119,8 @@ class Ledger:
         Past its life a lease that was perhaps accepted still leaves the lower of its cap and its safe cap.
         """
         left = np.where(now_s < self._until_s, self._cap_w, np.minimum(self._cap_w, self._safe_w))
-        return np.max(np.where(self._seq > self._dead_seq, left, -np.inf), axis=0)
+        result: Floats = np.max(np.where(self._seq > self._dead_seq, left, -np.inf), axis=0)
+        return result
 
     def charge_w(self, now_s: float, measured_w: Floats, measured_fresh: Bools) -> Floats:
         """What each rack counts in every row at `now_s` [W], from an independent meter's `measured_w` [W].

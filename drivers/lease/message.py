@@ -117,7 +117,7 @@ class Group:
 
 
 def compile_groups(lease_groups: Mapping[str, Sequence[int]], rack_ids: Sequence[str]) -> dict[str, Group]:
-    """Groups of a site from `site.lease_groups` and all its rack ids; LeaseError on a name or size no message can carry."""
+    """Groups from `site.lease_groups` and all rack ids; LeaseError on a name or size that no message can carry."""
     groups = {}
     for name, members in lease_groups.items():
         _group_name(name)
