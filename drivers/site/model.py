@@ -26,7 +26,7 @@ Ids = Annotated[tuple[str, ...], BeforeValidator(_split)]
 class SiteModel(BaseModel):
     """Frozen; an unknown column or key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Node(SiteModel):
@@ -87,8 +87,8 @@ class Cdu(SiteModel):
     flow_lpm: Positive  # nominal secondary flow
     supply_c: float  # secondary supply set-point
     coolant: Literal["water", "pg25"] = "pg25"
-    pump_w: NonNegative
-    fed_from: Ids  # nodes that feed its pumps
+    pump_w: NonNegative  # in_rack: inside the rack's power; row: load of its own, in equal parts on its feeds
+    fed_from: Ids  # nodes that feed its pumps; any one of them is enough
 
 
 class Loop(SiteModel):
@@ -112,7 +112,7 @@ class CoolingUnit(SiteModel):
     capacity: Positive
     power_w: Positive  # electrical, at capacity
     standby: bool = False  # the +1 of N+1: starts when another stops
-    fed_from: Ids
+    fed_from: Ids  # its power is taken in equal parts from these nodes
 
 
 class Load(SiteModel):
@@ -170,7 +170,7 @@ class Device(SiteModel):
     topic: str = ""  # DSX tagPath
     measures: str  # id of the node, rack, CDU, loop, cooling unit or storage
     period_s: Positive = 1.0
-    fed_from: Ids = ()
+    fed_from: Ids = ()  # any one is enough; empty: lives with what it measures
 
 
 class Actuator(SiteModel):

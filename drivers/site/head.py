@@ -1,0 +1,126 @@
+"""Read site.yaml: the few things that are no tables, each with its line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from drivers.site.model import Actuator, Control, Mqtt, SiteModel
+from drivers.site.problems import Problem, did_you_mean, words
+
+KEYS = ("name", "title", "assumptions", "control", "mqtt", "actuators")
+M = TypeVar("M", bound=SiteModel)
+
+
+@dataclass
+class Head:
+    """The parts of site.yaml; a part that is broken keeps its empty value and has left a problem."""
+
+    problems: list[Problem] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)  # dotted key -> line
+    name: str = ""
+    title: str = ""
+    assumptions: tuple[str, ...] = ()
+    control: Control | None = None
+    mqtt: Mqtt | None = None
+    actuators: dict[str, Actuator] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)  # actuators that are broken
+
+    def note(self, key: str, what: str, fix: str) -> None:
+        """A problem at a key, or at the nearest key above it that has a line."""
+        at = key
+        while at and at not in self.lines:
+            at = at.rpartition(".")[0]
+        self.problems.append(Problem(f"site.yaml:{self.lines.get(at, 1)}", what, fix))
+
+
+def _number_lines(node: yaml.Node | None, path: str, head: Head) -> None:
+    """Note the line of every key below a node, and the keys that stand twice."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        at, line = f"{path}{key.value}", key.start_mark.line + 1
+        if at in head.lines:
+            head.problems.append(Problem(f"site.yaml:{line}", f"key '{at}' stands twice", "Remove one"))
+        head.lines.setdefault(at, line)
+        _number_lines(value, f"{at}.", head)
+
+
+def _read(path: Path, head: Head) -> Mapping[Any, Any]:
+    """The keys of the file; none, with a problem noted, if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        _number_lines(yaml.compose(text, Loader=yaml.SafeLoader), "", head)
+        raw = yaml.safe_load(text)
+    except FileNotFoundError:
+        head.note("", "file is missing", "`headroom site new hall DIR` writes an example")
+        return {}
+    except OSError as error:
+        head.note("", f"cannot be read ({error.strerror})", "Check the file")
+        return {}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        head.problems.append(Problem(f"site.yaml:{line}", f"broken YAML ({error.problem})", "Mend this line"))
+        return {}
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        head.note("", f"broken YAML ({str(error).splitlines()[0]})", "Save the file as plain UTF-8 text")
+        return {}
+    if not isinstance(raw, dict):
+        head.note("", "no keys found", f"Give {', '.join(KEYS)}")
+        return {}
+    return raw
+
+
+def _part(model: type[M], value: object, at: str, head: Head) -> M | None:
+    if not isinstance(value, dict):
+        head.note(at, f"{at} is {value!r}", "Write keys with values below it")
+        return None
+    try:
+        return model.model_validate({str(k): v for k, v in value.items()})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            what, fix = words(detail, model)
+            key = ".".join([at, *map(str, detail["loc"][:1])])
+            head.note(key, f"{at}: {what}", fix)
+        return None
+
+
+def _text(raw: Mapping[Any, Any], key: str, head: Head) -> str:
+    value = raw.get(key)
+    if isinstance(value, str) and value.strip():
+        return value
+    head.note(key, f"{key} is {value!r}" if key in raw else f"{key} is missing", "Write a text")
+    return ""
+
+
+def read_head(path: Path) -> Head:
+    """Everything that can be read of a site.yaml; raises nothing."""
+    head = Head()
+    raw = _read(path, head)
+    if not raw:
+        return head
+    for key in raw:
+        if key not in KEYS:
+            head.note(str(key), f"key {str(key)!r} is unknown", did_you_mean(str(key), KEYS, f"Known: {KEYS}"))
+    head.name, head.title = _text(raw, "name", head), _text(raw, "title", head)
+    notes = raw.get("assumptions") or []
+    if isinstance(notes, list) and all(isinstance(n, str) for n in notes):
+        head.assumptions = tuple(notes)
+    else:
+        head.note("assumptions", "assumptions is no list of texts", "Write one `- text` line for each")
+    head.control = _part(Control, raw.get("control"), "control", head)
+    head.mqtt = _part(Mqtt, raw.get("mqtt") or {}, "mqtt", head)
+    actuators = raw.get("actuators")
+    if not isinstance(actuators, dict) or not actuators:
+        head.note("actuators", "there are no actuators", "Describe at least one, e.g. inband")
+        return head
+    for name, value in actuators.items():
+        part = _part(Actuator, value, f"actuators.{name}", head)
+        if part is None:
+            head.unread.add(str(name))
+        else:
+            head.actuators[str(name)] = part
+    return head

@@ -1,0 +1,190 @@
+"""The two reference sites, `colossus` and `hall`, as functions of nothing: same tables on every machine."""
+
+from collections.abc import Callable
+
+from drivers.site.model import Actuator, Control, Loop, Mqtt, Site
+from drivers.site.reference_parts import (
+    GB200,
+    HOPPER,
+    PAIRS,
+    JobPlan,
+    Plan,
+    Tables,
+    add_block,
+    add_feeds,
+    add_mechanical,
+    place_jobs,
+    spread,
+    trim_last,
+)
+
+COMMON = (
+    "Hopper node (8 x H100/H200 SXM): nameplate 10.2 kW, GPU part 7650 W, CPUs 1530 W, memory 1020 W, lowest node"
+    " power 5600 W (NVIDIA DPS policy Node-High H100; FACTS C.1). 8 nodes a rack: 81.6 kW, floor 44.8 kW.",
+    "GB200 NVL72: 132 kW nameplate (NVIDIA BCM documents; FACTS C.1); 24 kW out of reach of GPU caps (36 Grace at"
+    " 420 W and switch trays) and a floor of 0.4 of nameplate are assumptions between the DPS tray limits 1000-6667 W.",
+    "Idle: 2.5 kW a Hopper node, 1 kW a GB200 tray (FACTS D.3, C.1).",
+    "Safe caps are 75 % of nameplate, near the training average of 76 % (FACTS D.3).",
+    "Liquid share 0.75 (Hopper) and 0.85 (GB200); the rest leaves by air, whose fans are fixed loads (FACTS C.3).",
+    "Pumps of in-rack CDUs are inside the rack's power; pumps of row CDUs are load of their own on their feeds.",
+    "A rack PDU carries its whole rack when the other cord is lost, at 80 % of its standard-rated breaker (UL 489).",
+    "Efficiencies near rating: substation 0.995, transformer 0.99, double-conversion UPS 0.973, busway 0.997.",
+    "Trip curves are named by class; real settings were not found and no overload credit is planned with them.",
+    "Gateways answer one request in 12 ms; 35 rack PDUs take 0.42 s of each second.",
+    "In band a cap acts after 0.2 s and settles with 0.3 s; through the BMC after 5 s (power brake; POLCA,"
+    " arXiv 2308.12908, gives 5 s for the brake and up to 40 s for the BMC).",
+)
+ACTUATORS = {
+    "inband": Actuator(latency_s=0.2, settle_s=0.3, resolution_w=10, register_max_w=655350),
+    "bmc_fast": Actuator(latency_s=5, settle_s=1, resolution_w=10, register_max_w=655350),
+}
+
+
+def build(name: str, title: str, plan: Plan, control: Control, assumptions: tuple[str, ...]) -> Site:
+    """All tables of a plan."""
+    t = Tables()
+    add_feeds(t, plan)
+    per_block = len(PAIRS)
+    for hall in range(plan.halls):
+        for block in range(plan.blocks):
+            first = (hall * plan.blocks + block) * per_block
+            add_block(t, plan, hall + 1, block + 1, plan.rows[first : first + per_block])
+        add_mechanical(t, plan, hall + 1)
+    trim_last(t, HOPPER, plan.hopper_gpus)
+    trim_last(t, GB200, plan.gb200_gpus)
+    place_jobs(t, plan)
+    return Site(
+        name=name,
+        title=title,
+        assumptions=assumptions + COMMON,
+        control=control,
+        mqtt=Mqtt(fed_from=control.fed_from),
+        actuators=ACTUATORS,
+        nodes=tuple(t.nodes),
+        racks=tuple(t.racks),
+        jobs=tuple(t.jobs),
+        cdus=tuple(t.cdus),
+        loops=tuple(t.loops),
+        cooling=tuple(t.cooling),
+        loads=tuple(t.loads),
+        storage=tuple(t.storage),
+        switches=tuple(t.switches),
+        gateways=tuple(t.gateways),
+        devices=tuple(t.devices),
+    )
+
+
+def colossus() -> Site:
+    """300 MW, 220,000 GPUs, 3,386 racks in 8 halls of five blocks; nameplate with cooling about 327 MW."""
+    plan = Plan(
+        halls=8,
+        blocks=5,
+        rows=tuple(zip(spread(2969, 240), spread(417, 240), strict=True)),
+        hopper_gpus=190_000,
+        gb200_gpus=30_000,
+        jobs=(
+            JobPlan("frontier-50k", "training", "foundation", 1, HOPPER, 782),
+            JobPlan("chat-serving", "inference", "products", 0, HOPPER, 500),
+            JobPlan("vision-25k", "training", "foundation", 1, HOPPER, 391),
+            JobPlan("api-serving", "inference", "cloud", 0, HOPPER, 250),
+            JobPlan("code-16k", "training", "products", 2, HOPPER, 256),
+            JobPlan("speech-12k", "training", "products", 2, HOPPER, 192),
+            JobPlan("science-8k", "training", "university", 2, HOPPER, 128),
+            JobPlan("batch-serving", "inference", "cloud", 3, HOPPER, 150),
+            JobPlan("ablation-8k", "training", "research", 3, HOPPER, 128),
+            JobPlan("ablation-4k-a", "training", "research", 3, HOPPER, 64),
+            JobPlan("ablation-4k-b", "training", "research", 3, HOPPER, 64),
+            JobPlan("ablation-4k-c", "training", "research", 3, HOPPER, 64),
+            JobPlan("moe-15k", "training", "foundation", 1, GB200, 209),
+            JobPlan("reasoning-serving", "inference", "products", 0, GB200, 152),
+            JobPlan("video-4k", "training", "research", 2, GB200, 56),
+        ),
+        feed_v=161_000,
+        substation_v=13_800,
+        feed_va=160e6,
+        transformer_va=3.15e6,
+        ups_va=2.5e6,
+        mech_va=2.5e6,
+        switchboard_a=4000,
+        network_w=15_000,
+        air_w=75_000,
+        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=18_000, volume_l=40_000),
+        units=(
+            ("pump", 3, 1, 6000, 37_000),
+            ("tower", 4, 0, 4e6, 60_000),
+            ("chiller", 2, 0, 1.2e6, 200_000),
+        ),
+        cdu_supply_c=36,
+        storage=(75e6, 400e6),
+        net=0,
+        slow_pods=("h8b5p2",),
+    )
+    control = Control(
+        envelope_w=300e6,
+        ramp_up_w_per_s=500_000,
+        ramp_down_w_per_s=1_000_000,
+        fed_from=("h1b1u1", "h2b1u2"),
+    )
+    assumptions = (
+        "Colossus 1, Memphis: 220,000 GPUs, 300 MW from TVA in two steps of 150 MW (FACTS 0.2, 0.3, D.1).",
+        "190,000 Hopper GPUs in 2,969 racks and 30,000 GB200 in 417 racks: 3,386 racks (FACTS D.2, D.3).",
+        "Feeds and substation transformers of 160 MVA: 150 MW at power factor 0.95 with 1 % for unequal halves.",
+        "Electrical layout assumed: 40 blocks of four 2.5 MVA UPS, of which three carry the block.",
+        "Storage: two plants of 75 MW / 400 MWh (Megapacks, about 150 MW and 811 MWh nameplate; FACTS D.1).",
+        "Water towers and trim chillers (FACTS D.1: recycled-water plant; number and type not found). In summer design"
+        " the plant takes about 4 % of the site's heat: fans 1.5 % of a tower's heat, chillers COP 6.",
+        "Raises 30 MW/min, the upper end of what grid operators set (NERC 2026-03: 10-30 MW/min; FACTS G.1); reductions"
+        " that no limit demands 60 MW/min.",
+    )
+    return build("colossus", "Colossus 1 as modelled: 300 MW, 220,000 GPUs", plan, control, assumptions)
+
+
+def hall() -> Site:
+    """One hall of 64 racks on one block: the structure of colossus at 2 % of its size, for laptops and tests."""
+    plan = Plan(
+        halls=1,
+        blocks=1,
+        rows=((12, 0), (11, 0), (11, 0), (11, 0), (11, 0), (0, 8)),
+        hopper_gpus=56 * 64,
+        gb200_gpus=8 * 72,
+        jobs=(
+            JobPlan("train-1k5", "training", "foundation", 1, HOPPER, 24),
+            JobPlan("serving", "inference", "products", 0, HOPPER, 16),
+            JobPlan("train-1k", "training", "research", 2, HOPPER, 16),
+            JobPlan("moe", "training", "foundation", 1, GB200, 5),
+            JobPlan("reasoning-serving", "inference", "products", 0, GB200, 3),
+        ),
+        feed_v=13_800,
+        substation_v=13_800,
+        feed_va=3.05e6,
+        transformer_va=2.5e6,
+        ups_va=2.0e6,
+        mech_va=0.5e6,
+        switchboard_a=800,
+        network_w=11_000,
+        air_w=15_000,
+        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=2700, volume_l=6000),
+        units=(
+            ("pump", 3, 1, 900, 6000),
+            ("dry_cooler", 3, 0, 800_000, 14_000),
+            ("chiller", 2, 0, 200_000, 30_000),
+        ),
+        cdu_supply_c=40,
+        storage=(1.5e6, 8e6),
+        net=100,
+    )
+    control = Control(
+        envelope_w=5.7e6,
+        ramp_up_w_per_s=9500,
+        ramp_down_w_per_s=19_000,
+        fed_from=("h1b1u1", "h1b1u2"),
+    )
+    assumptions = (
+        "One hall of 56 Hopper and 8 GB200 racks, scaled from colossus (its assumptions hold); feeds, storage and"
+        " ramps by the ratio of the envelopes; the envelope is about 9 % below nameplate with cooling.",
+        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans about 1.8 % of the heat, COP 6.7.",
+    )
+    return build("hall", "One hall of 64 racks, 5.7 MW", plan, control, assumptions)
+
+
+SITES: dict[str, Callable[[], Site]] = {"colossus": colossus, "hall": hall}
