@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.lease import Holder, Lease, Ledger, Refusal, Report, compile_groups, decode_lease, decode_report
+from drivers.lease import Holder, Ints, Lease, Ledger, Refusal, Report, compile_groups, decode_lease, decode_report
 
 RACKS = 3
 NAMEPLATE_W = 40_000
@@ -23,12 +23,12 @@ def new_ledger(epoch: int, now_s: float) -> Ledger:
 
 @dataclass
 class World:
-    """One rack group, its controller, and every message ever sent, still on its way."""
+    """One rack group, its controller, and the messages on their way as (due, payload)."""
 
     now_s: float = 100.0
     boot: int = 1
-    leases: list[bytes] = field(default_factory=list)
-    reports: list[bytes] = field(default_factory=list)
+    leases: list[tuple[float, bytes]] = field(default_factory=list)
+    reports: list[tuple[float, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.holder = Holder(np.full(RACKS, SAFE_W), self.now_s, boot=self.boot)
@@ -39,34 +39,30 @@ class World:
         self.now_s += step_s
         assert (self.holder.step(self.now_s) <= before).all(), "a cap rose by itself"
 
-    def send(self, caps_w: tuple[int, ...], safe_w: int) -> None:
-        lease = self.ledger.lease(GROUP, np.array(caps_w), np.full(RACKS, safe_w), self.now_s)
-        self.leases.append(lease.encode())
+    def lease(self, caps_w: tuple[int, ...], safe_w: int = SAFE_W) -> bytes:
+        return self.ledger.lease(GROUP, np.array(caps_w), np.full(RACKS, safe_w), self.now_s).encode()
 
-    def deliver_lease(self, back: int) -> None:
-        if self.leases:
-            lease = decode_lease(self.leases[-1 - back % len(self.leases)])
-            taken = self.holder.accept(lease, GROUP.racks, self.now_s) == Refusal.ACCEPTED
-            echoed_s = self.holder.start_s + lease.echo - self.holder.first_beat
-            assert (self.now_s < echoed_s + TTL_S)[taken].all(), "a delayed message lived"
+    def take(self, payload: bytes) -> None:
+        lease = decode_lease(payload)
+        taken = self.holder.accept(lease, GROUP.racks, self.now_s) == Refusal.ACCEPTED
+        echoed_s = self.holder.start_s + lease.echo - self.holder.first_beat
+        assert (self.now_s < echoed_s + TTL_S)[taken].all(), "a delayed message lived"
 
-    def publish(self) -> None:
-        self.reports.append(self.holder.report(GROUP, np.zeros(RACKS)).encode())
+    def report(self) -> bytes:
+        return self.holder.report(GROUP, np.zeros(RACKS)).encode()
 
-    def deliver_report(self, back: int) -> None:
-        if self.reports:
-            r = decode_report(self.reports[-1 - back % len(self.reports)])
-            time_s = np.full(RACKS, self.now_s)
-            beat, epoch, seq, cap_w = (x.astype(float) for x in (r.beat, r.epoch, r.seq, r.cap_w))
-            self.ledger.confirm(beat, epoch, seq, cap_w, time_s)
+    def hear(self, payload: bytes) -> None:
+        r = decode_report(payload)
+        beat, epoch, seq, cap_w = (x.astype(float) for x in (r.beat, r.epoch, r.seq, r.cap_w))
+        self.ledger.confirm(beat, epoch, seq, cap_w, np.full(RACKS, self.now_s))
 
     def restart_controller(self) -> None:
         self.ledger = new_ledger(self.ledger.epoch + 1, self.now_s)
 
-    def restart_agents(self, which: int) -> None:
+    def restart_agents(self, racks: Ints) -> None:
         self.boot += 1
         before = self.holder.in_force_w.copy()
-        self.holder.restart(np.flatnonzero([which >> i & 1 for i in range(RACKS)]), self.now_s, self.boot)
+        self.holder.restart(racks, self.now_s, self.boot)
         assert (self.holder.in_force_w <= before).all(), "a cap rose by a restart"
 
     def check(self, meter_share: float, fresh: bool) -> None:
@@ -75,44 +71,73 @@ class World:
         assert (charge >= in_force - 1e-6).all(), (charge, in_force)
 
 
-caps = st.tuples(*[st.integers(0, NAMEPLATE_W)] * RACKS)
-back = st.one_of(st.just(0), st.integers(0, 40))
-action = st.one_of(
-    st.tuples(st.just("round"), caps, st.integers(0, SAFE_W)),
-    st.tuples(st.just("send"), caps, st.integers(0, SAFE_W)),
-    st.tuples(st.just("deliver_lease"), back),
-    st.tuples(st.just("publish")),
-    st.tuples(st.just("deliver_report"), back),
-    st.tuples(st.just("restart_controller")),
-    st.tuples(st.just("restart_agents"), st.integers(1, 7)),
-)
-step = st.tuples(
-    st.sampled_from([0.0, 0.1, 0.25, 0.9, 1.0, 1.1, 4.0, 9.0, 11.0]), action, st.floats(0, 1), st.booleans()
-)
+@dataclass
+class Weather:
+    """A network and its troubles, drawn once per run."""
+
+    random: np.random.Generator
+
+    def __post_init__(self) -> None:
+        draw = self.random
+        self.loss = {way: draw.choice([0.0, 0.1, 0.6]) for way in ("lease", "report")}
+        self.delay_s = {way: draw.choice([0.0, 0.5, 4.0, 12.0]) for way in ("lease", "report")}
+        self.send_share = draw.choice([0.3, 1.0])
+        self.quiet_share = draw.choice([0.0, 0.02, 0.1])
+        self.restart_share = draw.choice([0.0, 0.01, 0.05])
+
+    def carry(self, way: str, payload: bytes, queue: list[tuple[float, bytes]], now_s: float) -> None:
+        """Lose, or deliver late, perhaps twice."""
+        for _ in range(1 + (self.random.random() < 0.2)):
+            if self.random.random() >= self.loss[way]:
+                late_s = self.random.exponential(self.delay_s[way]) if self.delay_s[way] else 0.0
+                queue.append((now_s + late_s, payload))
+
+    def arrivals(self, queue: list[tuple[float, bytes]], now_s: float) -> list[bytes]:
+        due = [message for message in queue if message[0] <= now_s]
+        queue[:] = [message for message in queue if message[0] > now_s]
+        return [payload for _, payload in due]
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(step, min_size=5, max_size=80))
-def test_no_cap_in_force_is_ever_above_its_charge(steps: list[tuple[float, tuple[object, ...], float, bool]]) -> None:
+def one_second(world: World, weather: Weather, silent: bool) -> None:
+    """Reports, a controller's cycle and restarts, then four looks at caps and charges."""
+    random = weather.random
+    if not silent:
+        weather.carry("report", world.report(), world.reports, world.now_s)
+    if random.random() < weather.restart_share:
+        world.restart_controller()
+    if random.random() < weather.restart_share:
+        world.restart_agents(np.flatnonzero(random.random(RACKS) < 0.5))
+    if random.random() < weather.send_share and not silent:
+        caps_w = tuple(int(x) for x in random.choice([3_000, 12_000, 25_000, NAMEPLATE_W], RACKS))
+        lease = world.lease(caps_w, int(random.choice([1_000, SAFE_W])))
+        weather.carry("lease", lease, world.leases, world.now_s)
+    for _ in range(4):
+        for payload in weather.arrivals(world.leases, world.now_s):
+            world.take(payload)
+        world.check(0.9 * random.random(), random.random() < 0.5)
+        for payload in weather.arrivals(world.reports, world.now_s):
+            world.hear(payload)
+        world.check(0.9 * random.random(), random.random() < 0.5)
+        world.pass_time(0.25 + 0.01 * random.random())
+        world.check(0.9 * random.random(), random.random() < 0.5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_cap_in_force_is_ever_above_its_charge(seed: int) -> None:
+    weather = Weather(np.random.default_rng(seed))
     world = World()
-    for step_s, (name, *arguments), meter_share, fresh in steps:
-        world.pass_time(step_s)
-        if name == "round":
-            world.publish()
-            world.deliver_report(0)
-            world.send(*arguments)  # type: ignore[arg-type]  # by the strategy above
-            world.deliver_lease(0)
-        else:
-            getattr(world, str(name))(*arguments)
-        world.check(meter_share, fresh)
+    quiet_until_s = 0.0
+    for _ in range(120):
+        if weather.random.random() < weather.quiet_share:
+            quiet_until_s = world.now_s + weather.random.choice([5.0, 12.0, 30.0])
+        one_second(world, weather, silent=world.now_s < quiet_until_s)
 
 
 def lossless_second(world: World, cap_w: int) -> None:
     world.pass_time(1.0)
-    world.publish()
-    world.deliver_report(0)
-    world.send((cap_w,) * RACKS, SAFE_W)
-    world.deliver_lease(0)
+    world.hear(world.report())
+    world.take(world.lease((cap_w,) * RACKS))
 
 
 def charge_of(world: World, measured_w: float = np.nan) -> float:
@@ -127,8 +152,7 @@ def test_a_reduction_counts_at_its_old_cap_until_confirmed() -> None:
     assert world.holder.in_force_w[0] == 20_000
     assert charge_of(world) == 30_000
     world.pass_time(1.0)
-    world.publish()
-    world.deliver_report(0)
+    world.hear(world.report())
     assert charge_of(world) == 20_000
     assert charge_of(world, 23_000.0) == 23_000
 
@@ -166,8 +190,7 @@ def test_a_rack_never_heard_counts_nameplate_and_a_new_controller_charges_what_i
         lossless_second(world, 30_000)
     world.restart_controller()
     world.pass_time(1.0)
-    world.publish()
-    world.deliver_report(0)
+    world.hear(world.report())
     assert charge_of(world, 5_000.0) == NAMEPLATE_W, "a raise of the predecessor may still arrive"
     assert world.ledger.found_w()[0] == 30_000
     lossless_second(world, 30_000)
@@ -201,11 +224,10 @@ def test_more_leases_in_flight_than_the_ring_holds_are_merged_not_forgotten() ->
     lossless_second(world, 5_000)
     lossless_second(world, 5_000)
     world.pass_time(1.0)
-    world.publish()
-    world.deliver_report(0)
-    world.send((33_000,) * RACKS, SAFE_W)
+    world.hear(world.report())
+    world.lease((33_000,) * RACKS)
     for _ in range(200):
-        world.send((6_000,) * RACKS, SAFE_W)
+        world.lease((6_000,) * RACKS)
     assert charge_of(world) == 33_000
 
 
