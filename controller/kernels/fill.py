@@ -1,0 +1,142 @@
+"""Exact lexicographic max-min progressive filling of racks under rows, class by class.
+
+The level of a gang is its throughput divided by its throughput at demand. With s the share of GPU power,
+s = (rack power - other power) / GPU power, a curve gives throughput(s) by straight lines through its points, below
+the first point by the line to (0, 0), above the last by its last line. Hence
+
+    power(level) = clip(other_w + gpu_w x curve^-1(level x curve(s at demand)), max(floor_w, other_w), demand_w)
+
+is continuous and non-decreasing, which is all that filling needs. Rules:
+- demand below floor is charged at the floor; a rack with floor = demand is a constant;
+- a rack with no GPU power, or whose demand is not above its other power, has level = power / demand;
+- a gang is at the level of its floor, the least over its racks, until the common level of its class reaches it;
+- a tight row freezes exactly the gangs of which a rack in it would rise; later it freezes a gang at the level where
+  the first such rack leaves its floor;
+- a rack reaching its ceiling freezes its gang; a ceiling below the floor yields to the floor and is reported;
+- a row that the floors alone exceed is reported as violated, and every gang that would raise it stays at its floor.
+
+Rounding: every row that the floors leave room in ends at most 1e-12 (relative) below its limit, never above it, in
+whatever order it is summed: the last step scales what its racks have above their floors by about 1 - 1e-12.
+Equal inputs give bit-for-bit equal answers.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from controller.kernels.fill_build import Curve, FillError, FillTopology, build_topology
+from controller.kernels.fill_setup import OK, Work
+from controller.kernels.fill_solve import levels, solve
+
+__all__ = ["Curve", "FillError", "FillInputs", "FillResult", "FillTopology", "build_topology", "fill", "level_of"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class FillInputs:
+    """What changes every cycle, all powers in W, rack power including other power.
+
+    floor_w, demand_w, ceiling_w (inf: none), other_w (rack power that is not GPU), gpu_w (GPU power at full) [R];
+    curve_of [R], index of the rack's curve; limit_w [K], net of constants (inf: none). Optional, instead of the
+    topology's: coef [N] in its CSR order, gang_class [G].
+    """
+
+    floor_w: Floats
+    demand_w: Floats
+    ceiling_w: Floats
+    other_w: Floats
+    gpu_w: Floats
+    curve_of: Ints
+    limit_w: Floats
+    coef: Floats | None = None
+    gang_class: Ints | None = None
+
+
+@dataclass(frozen=True)
+class FillResult:
+    """Powers, levels and what binds them.
+
+    power_w [R] [W]; level [G] in 0..1; binding_row [G]: the row that froze the gang, -1 at demand, -2 - r at the
+    ceiling of rack r; at_floor [G]: the gang has not risen above the level of its floor; row_load_w [K] [W];
+    tight [K]: load within 1e-9 of the limit or above; violated [K]: the floors alone exceed the limit by more than
+    1e-9; over_ceiling [R]: the rack's floor lies above its ceiling.
+    """
+
+    power_w: Floats
+    level: Floats
+    binding_row: Ints
+    at_floor: NDArray[np.bool_]
+    row_load_w: Floats
+    tight: NDArray[np.bool_]
+    violated: NDArray[np.bool_]
+    over_ceiling: NDArray[np.bool_]
+
+
+def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
+    """Exact progressive filling; FillError on arrays that do not fit, unknown values or too many steps."""
+    with topology.lock:
+        w = _load(topology, inputs)
+        classes = topology.gang_class if inputs.gang_class is None else np.asarray(inputs.gang_class, np.int32)
+        if classes.shape != topology.gang_class.shape:
+            raise FillError(f"gang_class has shape {classes.shape}, not {topology.gang_class.shape}")
+        w.order[:] = np.argsort(classes, kind="stable")
+        steps = np.flatnonzero(np.diff(classes[w.order])) + 1
+        bounds = np.concatenate(([0], steps, [len(classes)])).astype(np.int32)
+        if solve(w, bounds) != OK:
+            raise FillError("filling did not end within its cap on steps")
+        return FillResult(
+            power_w=_frozen(w.power_w),
+            level=_frozen(w.level),
+            binding_row=_frozen(w.binding),
+            at_floor=_frozen(w.level <= w.gang_floor),
+            row_load_w=_frozen(w.load_w),
+            tight=_frozen(w.tight),
+            violated=_frozen(w.violated),
+            over_ceiling=_frozen(w.over_ceiling),
+        )
+
+
+def level_of(topology: FillTopology, inputs: FillInputs, power_w: ArrayLike) -> Floats:
+    """Level [G] that caps power_w [R] [W] let each gang reach: that of its slowest rack.
+
+    A rack at its floor counts with the level of its floor: where caps come from `fill` that is never the slowest
+    unless the whole gang is at its floor.
+    """
+    with topology.lock:
+        w = _load(topology, inputs)
+        w.power_w[:] = power_w
+        levels(w)
+        return _frozen(w.level)
+
+
+def _load(topology: FillTopology, inputs: FillInputs) -> Work:
+    """Copy the inputs into the scratch arrays, whose types never change, so that nothing is compiled again."""
+    w = topology.work
+    fields = (inputs.floor_w, inputs.demand_w, inputs.ceiling_w, inputs.other_w, inputs.gpu_w)
+    shapes = [np.shape(x) for x in (*fields, inputs.curve_of)]
+    if any(shape != w.gang_of.shape for shape in shapes) or np.shape(inputs.limit_w) != w.limit_w.shape:
+        raise FillError(f"inputs of shapes {shapes}, limits {np.shape(inputs.limit_w)}: {w.gang_of.shape} racks")
+    for i, x in enumerate(fields):
+        w.rack_in[i] = x
+    w.curve_of[:] = inputs.curve_of
+    w.limit_w[:] = inputs.limit_w
+    w.coef[:] = topology.coef if inputs.coef is None else inputs.coef
+    if not np.isfinite(w.rack_in[[0, 1, 3, 4]]).all() or (w.rack_in < 0.0).any() or not (w.coef >= 0.0).all():
+        raise FillError("a power or a coefficient is unknown or negative")
+    if np.isnan(w.rack_in[2]).any() or not (w.limit_w > -np.inf).all() or np.isinf(w.coef).any():
+        raise FillError("a ceiling, a limit or a coefficient is unknown")
+    if w.curve_of.size and not 0 <= w.curve_of.min() <= w.curve_of.max() < len(w.n_knots) - 1:
+        raise FillError("curve_of names a curve that is not there")
+    return w
+
+
+def _frozen(array: NDArray[T]) -> NDArray[T]:
+    """A read-only copy."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy

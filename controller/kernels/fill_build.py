@@ -1,0 +1,161 @@
+"""Index arrays of the filling, made once per site: gangs, rows both ways, curves, scratch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from controller.kernels.fill_setup import BUCKETS, Work
+
+Curve = tuple[Sequence[float], Sequence[float]]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+
+class FillError(ValueError):
+    """The filling was given arrays that do not fit together, or did not end within its cap on steps."""
+
+
+@dataclass(frozen=True)
+class FillTopology:
+    """What changes only with the site: R racks in G gangs, K rows with N non-zero coefficients, C curves.
+
+    gang_of [R], gang_class [G] (0 is served first), racks by gang (gang_start [G + 1], gang_rack [R]), rows in CSR
+    (row_start [K + 1], row_rack [N], coef [N], all >= 0), the same in CSC (col_start [R + 1], col_row [N],
+    col_entry [N] = place in coef). Made by `build_topology`; holds the scratch arrays of the kernel, under a lock.
+    """
+
+    gang_of: Ints
+    gang_class: Ints
+    gang_start: Ints
+    gang_rack: Ints
+    row_start: Ints
+    row_rack: Ints
+    coef: Floats
+    col_start: Ints
+    col_row: Ints
+    col_entry: Ints
+    knots: Floats
+    n_knots: Ints
+    work: Work = field(repr=False, compare=False)
+    lock: Lock = field(repr=False, compare=False)
+
+
+def build_topology(
+    gang_of: ArrayLike,
+    gang_class: ArrayLike,
+    row_start: ArrayLike,
+    row_rack: ArrayLike,
+    coef: ArrayLike,
+    curves: Sequence[Curve],
+) -> FillTopology:
+    """Index arrays for `fill`: gang_of [R], gang_class [G], rows in CSR, curves as (shares, throughputs).
+
+    Raises FillError when an index is out of range, a coefficient is negative or a curve does not rise strictly
+    from a first point that is (0, 0) or positive in both.
+    """
+    racks, classes = np.array(gang_of, np.int32), np.array(gang_class, np.int32)
+    start, rack_of = np.array(row_start, np.int32), np.array(row_rack, np.int32)
+    a = np.array(coef, np.float64)
+    _check(racks, len(classes), start, rack_of, a)
+    knots, n_knots = _knots(curves)
+    gang_rack, gang_start = _group(racks, len(classes))
+    col_entry, col_start = _group(rack_of, len(racks))
+    col_row = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))[col_entry]
+    structure: dict[str, Any] = {
+        "gang_of": racks,
+        "gang_start": gang_start,
+        "gang_rack": gang_rack,
+        "row_start": start,
+        "row_rack": rack_of,
+        "col_start": col_start,
+        "col_row": col_row,
+        "col_entry": col_entry,
+        "knots": knots,
+        "n_knots": n_knots,
+    }
+    work = Work(**structure, **_scratch(len(racks), len(classes), len(start) - 1, len(a), knots.shape[1]))
+    return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
+
+
+def _check(racks: Ints, n_gang: int, start: Ints, rack_of: Ints, a: Floats) -> None:
+    """FillError unless the index arrays fit together."""
+    if racks.size and not 0 <= racks.min() <= racks.max() < n_gang:
+        raise FillError("gang_of names a gang that is not there")
+    if not start.size or start[0] != 0 or start[-1] != len(rack_of) or (np.diff(start) < 0).any():
+        raise FillError("row_start does not span row_rack")
+    if len(rack_of) != len(a) or (rack_of.size and not 0 <= rack_of.min() <= rack_of.max() < len(racks)):
+        raise FillError("row_rack names a rack that is not there, or does not match coef")
+    if not (np.isfinite(a) & (a >= 0.0)).all():
+        raise FillError("a coefficient is negative or unknown")
+
+
+def _group(of: Ints, n: int) -> tuple[Ints, Ints]:
+    """Members by group in their own order, and where each of the `n` groups starts."""
+    start = np.zeros(n + 1, np.int32)
+    start[1:] = np.cumsum(np.bincount(of, minlength=n))
+    return np.argsort(of, kind="stable").astype(np.int32), start
+
+
+def _knots(curves: Sequence[Curve]) -> tuple[Floats, Ints]:
+    """Padded curves from (0, 0) on, each with its inverse slopes; one more, the straight line, comes last."""
+    points = []
+    for number, (shares, throughputs) in enumerate((*curves, ((0.0, 1.0), (0.0, 1.0)))):
+        xy = np.column_stack((shares, throughputs)).astype(np.float64)
+        if (xy[0] > 0.0).all():
+            xy = np.vstack((np.zeros(2), xy))
+        if (xy[0] != 0.0).any() or len(xy) < 2 or not np.isfinite(xy).all() or not (np.diff(xy, axis=0) > 0.0).all():
+            raise FillError(f"curve {number} does not rise strictly from (0, 0) or a point positive in both")
+        points.append(xy)
+    knots = np.zeros((len(points), max(map(len, points)), 3))
+    for c, xy in enumerate(points):
+        knots[c, : len(xy), :2] = xy
+        knots[c, : len(xy) - 1, 2] = np.diff(xy[:, 0]) / np.diff(xy[:, 1])
+    return knots, np.array([len(xy) for xy in points], np.int32)
+
+
+def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) -> dict[str, Any]:
+    """Everything of `Work` that a filling writes."""
+    n_event = n_rack * n_knot + n_gang
+    floats = {
+        "coef": n_entry,
+        "rack_in": (5, n_rack),
+        "limit_w": n_row,
+        "rack": (n_rack, 8),
+        "peak_w": n_rack,
+        "gang_floor": n_gang,
+        "gang_cap": n_gang,
+        "row": (n_row, 4),
+        "live_coef": n_entry,
+        "raw_level": n_event,
+        "event_level": n_event,
+        "power_w": n_rack,
+        "level": n_gang,
+        "load_w": n_row,
+        "floor_load_w": n_row,
+        "keep": n_rack,
+    }
+    ints = {
+        "curve_of": n_rack,
+        "order": n_gang,
+        "curve": n_rack,
+        "cap_rack": n_gang,
+        "state": n_gang,
+        "row_id": n_row,
+        "place": n_row,
+        "heap": n_row,
+        "where": n_row,
+        "live_start": n_rack + 1,
+        "live_row": n_entry,
+        "raw_what": (n_event, 2),
+        "event_what": (n_event, 2),
+        "bucket": BUCKETS + 2,
+        "binding": n_gang,
+    }
+    flags = {"tight": n_row, "violated": n_row, "over_ceiling": n_rack}
+    kinds: tuple[tuple[dict[str, Any], type], ...] = ((floats, np.float64), (ints, np.int32), (flags, np.bool_))
+    arrays = {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}
+    return arrays | {"tally": np.zeros(4, np.int64)}

@@ -1,0 +1,73 @@
+"""Compile the kernels before they are needed and prove them on a known answer; LIVE is refused otherwise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.kernels.fill import FillInputs, FillTopology, build_topology, fill, level_of
+from drivers.clock import Clock, RealClock
+
+BUDGET_MS = 20.0  # one filling of the known case; compiled it takes some tens of microseconds
+
+
+@dataclass(frozen=True)
+class WarmReport:
+    """Whether the kernels give the known answer in time: compile time [s], time of one filling [ms], complaint."""
+
+    ok: bool
+    compile_s: float
+    fill_ms: float
+    problem: str
+
+
+def known_case() -> tuple[FillTopology, FillInputs]:
+    """Three gangs, two rows, a ceiling; at level x racks take max(20, 100 x), 100 x, 400 x - 290 (x > 0.8), 60 x W.
+
+    Row 1 holds the first gang at 200 x = 170; the ceiling of rack 2 holds the second at 400 x - 290 = 76; row 0 holds
+    the third, a rack without GPU power, at 85 + 85 + 76 + 60 x = 303.
+    """
+    line, bent = ((0.5, 1.0), (0.5, 1.0)), ((0.2, 1.0), (0.8, 1.0))
+    topology = build_topology(
+        [0, 0, 1, 2], [0, 0, 0], [0, 4, 5], [0, 1, 2, 3, 1], [1.0, 1.0, 1.0, 1.0, 2.0], [line, bent]
+    )
+    inputs = FillInputs(
+        floor_w=np.array([20.0, 0.0, 14.0, 30.0]),
+        demand_w=np.array([100.0, 100.0, 110.0, 60.0]),
+        ceiling_w=np.array([np.inf, np.inf, 76.0, np.inf]),
+        other_w=np.array([0.0, 0.0, 10.0, 30.0]),
+        gpu_w=np.array([100.0, 100.0, 100.0, 0.0]),
+        curve_of=np.array([0, 0, 1, 0]),
+        limit_w=np.array([303.0, 170.0]),
+    )
+    return topology, inputs
+
+
+def self_test() -> str:
+    """What is wrong with the known answer, or an empty text."""
+    topology, inputs = known_case()
+    result = fill(topology, inputs)
+    for name, got, expected in (
+        ("level", result.level, [0.85, 0.915, 0.95]),
+        ("power_w", result.power_w, [85.0, 85.0, 76.0, 57.0]),
+        ("row_load_w", result.row_load_w, [303.0, 170.0]),
+        ("binding_row", result.binding_row, [1, -4, 0]),
+        ("level_of", level_of(topology, inputs, result.power_w), [0.85, 0.915, 0.95]),
+    ):
+        if not np.allclose(got, expected, rtol=1e-9, atol=0.0):
+            return f"filling of the known case: {name} is {got.tolist()}, not {expected}"
+    return ""
+
+
+def warm(clock: Clock | None = None, budget_ms: float = BUDGET_MS) -> WarmReport:
+    """Compile, compare with the known answer and time one filling against the budget [ms]."""
+    clock = RealClock() if clock is None else clock
+    begin_s = clock.now_s()
+    problem = self_test()
+    compiled_s = clock.now_s()
+    topology, inputs = known_case()
+    start_s = clock.now_s()
+    fill(topology, inputs)
+    fill_ms = 1e3 * (clock.now_s() - start_s)
+    if not problem and fill_ms > budget_ms:
+        problem = f"one filling of the known case took {fill_ms:.1f} ms, more than {budget_ms:.1f} ms"
+    return WarmReport(ok=not problem, compile_s=compiled_s - begin_s, fill_ms=fill_ms, problem=problem)
