@@ -158,4 +158,4 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
     flags = {"tight": n_row, "violated": n_row, "over_ceiling": n_rack}
     kinds: tuple[tuple[dict[str, Any], type], ...] = ((floats, np.float64), (ints, np.int32), (flags, np.bool_))
     arrays = {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}
-    return arrays | {"tally": np.zeros(4, np.int64)}
+    return arrays | {"tally": np.zeros(5, np.int64)}

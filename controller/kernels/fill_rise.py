@@ -35,7 +35,7 @@ from controller.kernels.fill_setup import (
 )
 
 
-@njit(cache=True)
+@njit(cache=False)
 def sift_up(w: Work, i: int) -> None:
     """Move entry `i` of the heap up to its place."""
     k = w.heap[i]
@@ -51,7 +51,7 @@ def sift_up(w: Work, i: int) -> None:
     w.where[k] = i
 
 
-@njit(cache=True)
+@njit(cache=False)
 def sift_down(w: Work, i: int) -> None:
     """Move entry `i` of the heap down to its place."""
     n = w.tally[HEAP]
@@ -70,7 +70,7 @@ def sift_down(w: Work, i: int) -> None:
     w.where[k] = i
 
 
-@njit(cache=True)
+@njit(cache=False)
 def move(w: Work, r: int, line_w: float, slope_w: float, x: float) -> None:
     """Give rack `r` a new line, and its rows with it."""
     d_line, d_slope = line_w - w.rack[r, LINE], slope_w - w.rack[r, SLOPE]
@@ -86,7 +86,7 @@ def move(w: Work, r: int, line_w: float, slope_w: float, x: float) -> None:
             sift_up(w, w.where[k])
 
 
-@njit(cache=True)
+@njit(cache=False)
 def freeze(w: Work, g: int, x: float, binding: int) -> None:
     """Stop gang `g` at level `x` for good."""
     if w.state[g] == FROZEN:
@@ -98,7 +98,7 @@ def freeze(w: Work, g: int, x: float, binding: int) -> None:
         move(w, r, power_at(w, r, x), 0.0, x)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def close_row(w: Work, k: int, x: float) -> None:
     """Row on top of the heap: sum it afresh, and if it is tight freeze every gang that still raises it."""
     full = w.row_id[k]
@@ -127,7 +127,7 @@ def close_row(w: Work, k: int, x: float) -> None:
             freeze(w, w.gang_of[r], x, full)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def list_events(w: Work, lo: int, hi: int) -> int:
     """Events of the gangs order[lo:hi], by bucket of level; the number of events."""
     n = 0
@@ -163,7 +163,7 @@ def list_events(w: Work, lo: int, hi: int) -> int:
     return n
 
 
-@njit(cache=True)
+@njit(cache=False)
 def sort_bucket(w: Work, lo: int, hi: int) -> None:
     """Order the events lo..hi by level, equal levels as listed."""
     if hi - lo > 48:
@@ -183,7 +183,7 @@ def sort_bucket(w: Work, lo: int, hi: int) -> None:
         w.event_level[j], w.event_what[j, 0], w.event_what[j, 1] = level, a, b
 
 
-@njit(cache=True)
+@njit(cache=False)
 def turn(w: Work, r: int, j: int, x: float) -> None:
     """Rack `r` enters segment `j` at level `x`; if it leaves its floor under a tight row, its gang freezes."""
     g = w.gang_of[r]
@@ -200,7 +200,7 @@ def turn(w: Work, r: int, j: int, x: float) -> None:
     move(w, r, line_w, w.rack[r, GPU] * slope * w.rack[r, TOP], x)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def start_class(w: Work, lo: int, hi: int) -> int:
     """Heap and events for the gangs order[lo:hi], everything else at rest; the number of events."""
     n = 0
@@ -217,7 +217,7 @@ def start_class(w: Work, lo: int, hi: int) -> int:
     return list_events(w, lo, hi)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def rise(w: Work, lo: int, hi: int, most_steps: int) -> None:
     """Fill one class, the gangs order[lo:hi]: the next thing to happen is a row becoming tight or an event."""
     n = start_class(w, lo, hi)

@@ -17,7 +17,7 @@ Ints = NDArray[np.int32]
 FLOOR, DEMAND, OTHER, GPU, TOP, START, LINE, SLOPE = range(8)  # columns of Work.rack
 BASE, GAIN, LIMIT, KEY = range(4)  # columns of Work.row
 RISING, FROZEN = 0, 1
-HEAP, ACTIVE, STEPS, ALIVE = range(4)  # entries of Work.tally
+HEAP, ACTIVE, STEPS, ALIVE, SOURCES = range(5)  # entries of Work.tally
 BUCKETS = 4096
 AT_DEMAND = -1
 OK, TOO_LONG = 0, 1
@@ -63,7 +63,7 @@ class Work(NamedTuple):
     event_level: Floats  # [E]
     event_what: Ints  # [E, 2] rack and segment, or gang and -1
     bucket: Ints  # [BUCKETS + 2]
-    tally: NDArray[np.int64]  # [4]
+    tally: NDArray[np.int64]  # [5]
     power_w: Floats  # [R]
     level: Floats  # [G]
     binding: Ints  # [G]
@@ -75,7 +75,7 @@ class Work(NamedTuple):
     keep: Floats  # [R] share of the power above the floor that the last repair leaves
 
 
-@njit(cache=True)
+@njit(cache=False)
 def segment(w: Work, c: int, value: float, column: int) -> int:
     """Segment of curve `c` whose first knot is the last at or below `value`."""
     j = 0
@@ -84,7 +84,7 @@ def segment(w: Work, c: int, value: float, column: int) -> int:
     return j
 
 
-@njit(cache=True)
+@njit(cache=False)
 def level_at(w: Work, r: int, power_w: float) -> float:
     """Level of rack `r` at a power [W] between other power and demand."""
     c = w.curve[r]
@@ -94,7 +94,7 @@ def level_at(w: Work, r: int, power_w: float) -> float:
     return float(throughput)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def power_at(w: Work, r: int, x: float) -> float:
     """Power of rack `r` [W] at level `x`: continuous and non-decreasing."""
     if x <= w.rack[r, START]:
@@ -109,7 +109,7 @@ def power_at(w: Work, r: int, x: float) -> float:
     return float(min(max(power_w, w.rack[r, FLOOR]), w.rack[r, DEMAND]))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def set_rack(w: Work, r: int) -> float:
     """Fill in rack `r`; the highest level its ceiling allows."""
     floor_w, demand_w, ceiling_w, other_w, gpu_w = w.rack_in[:, r]
@@ -134,7 +134,7 @@ def set_rack(w: Work, r: int) -> float:
     return float(min(1.0, max(rack[START], level_at(w, r, ceiling_w) / rack[TOP])))
 
 
-@njit(cache=True)
+@njit(cache=False)
 def set_gangs(w: Work) -> None:
     """Racks, then per gang the level of its floor and the highest level its ceilings allow."""
     for g in range(len(w.level)):
@@ -151,7 +151,7 @@ def set_gangs(w: Work) -> None:
             w.peak_w[w.gang_rack[i]] = power_at(w, w.gang_rack[i], cap)
 
 
-@njit(cache=True)
+@njit(cache=False)
 def set_rows(w: Work) -> None:
     """Loads at the floors; keep only the rows that could bind with every gang at its highest level."""
     n = 0
@@ -174,7 +174,7 @@ def set_rows(w: Work) -> None:
     w.tally[ALIVE] = n
 
 
-@njit(cache=True)
+@njit(cache=False)
 def set_columns(w: Work) -> None:
     """Columns of the kept rows, for racks that can rise at all."""
     n = 0

@@ -1,4 +1,12 @@
-"""One whole filling, compiled: preparation, class after class, and the answer with its rounding taken out."""
+"""One whole filling, compiled: preparation, class after class, and the answer with its rounding taken out.
+
+`solve` and `levels` are all that is called from Python, and all that is cached. Numba looks for changes only in the
+file of a cached function, so a digest of the other two is in their closure, which is part of the cache's key.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numba import njit
@@ -11,6 +19,7 @@ from controller.kernels.fill_setup import (
     FLOOR,
     OK,
     SAME,
+    SOURCES,
     START,
     STEPS,
     TOO_LONG,
@@ -24,7 +33,7 @@ from controller.kernels.fill_setup import (
 )
 
 
-@njit(cache=True)
+@njit(cache=False)
 def sum_rows(w: Work) -> bool:
     """Loads of the answer; whether a row that is not violated by its floors is nearer its limit than rounding."""
     near = False
@@ -39,7 +48,7 @@ def sum_rows(w: Work) -> bool:
     return near
 
 
-@njit(cache=True)
+@njit(cache=False)
 def repair(w: Work) -> None:
     """Take the rounding out: scale what racks have above their floors so that rows hold in any order of summation."""
     w.keep[:] = 1.0
@@ -58,8 +67,8 @@ def repair(w: Work) -> None:
             w.power_w[r] = floor_w + (w.power_w[r] - floor_w) * w.keep[r]
 
 
-@njit(cache=True)
-def solve(w: Work, class_start: NDArray[np.int32]) -> int:
+@njit(cache=False)
+def fill_classes(w: Work, class_start: NDArray[np.int32]) -> int:
     """Fill class after class and write the answer; OK, or TOO_LONG past the cap on steps."""
     set_gangs(w)
     set_rows(w)
@@ -77,8 +86,8 @@ def solve(w: Work, class_start: NDArray[np.int32]) -> int:
     return OK if w.tally[STEPS] < most_steps else TOO_LONG
 
 
-@njit(cache=True)
-def levels(w: Work) -> None:
+@njit(cache=False)
+def find_levels(w: Work) -> None:
     """Per gang the level that the powers in `w.power_w` let it reach: that of its slowest rack."""
     set_gangs(w)
     for g in range(len(w.level)):
@@ -89,3 +98,23 @@ def levels(w: Work) -> None:
             if start < 1.0 and p < w.rack[r, DEMAND]:
                 at = start if p <= w.rack[r, FLOOR] else level_at(w, r, p) / w.rack[r, TOP]
                 w.level[g] = min(w.level[g], max(at, start))
+
+
+def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Callable[[Work], None]]:
+    """The two functions called from Python; `digest` is that of the sources they call into."""
+
+    @njit(cache=True)
+    def solve(w: Work, class_start: NDArray[np.int32]) -> int:
+        w.tally[SOURCES] = digest
+        return fill_classes(w, class_start)
+
+    @njit(cache=True)
+    def levels(w: Work) -> None:
+        w.tally[SOURCES] = digest
+        find_levels(w)
+
+    return solve, levels
+
+
+SOURCE_FILES = [Path(__file__).with_name(name) for name in ("fill_rise.py", "fill_setup.py")]
+solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)))

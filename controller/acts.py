@@ -1,0 +1,125 @@
+"""What operators asked for: an append-only file of acts that outlives kill -9, read every cycle.
+
+One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release", ...}. The file lies in the
+site's state directory, mode 0700: who may write there is who may act. Every request is a policy like any other,
+so safety binds it.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from controller.frames import Mode, Requests
+from drivers.clock import Clock
+from drivers.site.model import Site
+
+FILE = "acts.jsonl"
+
+
+class ActError(ValueError):
+    """An act that cannot be taken; the message says what is wrong and what to do."""
+
+
+def state_dir(site: Site, given: Path | None = None) -> Path:
+    """The site's state directory, made with mode 0700: given, systemd's, or ~/.local/state/headroom/SITE."""
+    if given is None:
+        base = os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME")
+        given = Path(base or Path.home() / ".local" / "state") / "headroom" / site.name
+    given.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return given
+
+
+def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
+    """The act itself if the site can take it; ActError otherwise."""
+    kind = act.get("act")
+    if kind == "envelope":
+        mw, top = act.get("mw"), site.control.envelope_w / 1e6
+        if mw is not None and not (isinstance(mw, (int, float)) and 0 < mw <= top):
+            raise ActError(f"envelope {mw} MW: give more than 0 and at most {top:g} MW, or `release`")
+    elif kind == "mode":
+        if act.get("mode") not in {m.name.lower() for m in Mode}:
+            raise ActError(f"mode {act.get('mode')!r}: give one of live, hold, shadow, off")
+    elif kind in ("hold", "release"):
+        if act.get("rack") not in site.rack_index:
+            raise ActError(f"rack {act.get('rack')!r} is not in racks.csv")
+    else:
+        raise ActError(f"act {kind!r} is not known")
+    return act
+
+
+def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
+    """Write one act down, on the disk before this returns; ActError when it makes no sense."""
+    entry = {"at_ms": clock.wall_ms(), "by": by, "why": why, **check(site, act)}
+    with (folder / FILE).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class Acts:
+    """The acts of one site as the present Requests; `poll` costs one stat when nothing changed."""
+
+    def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
+        self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
+        self.requests = Requests(mode=mode)
+        self.refused: list[str] = []
+
+    def poll(self) -> Requests:
+        """Take in what was appended; a line that cannot be an act is refused, and said in `refused`."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return self.requests
+        if size > self._read:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                data = self._rest + file.read(size - self._read)
+            self._read = size
+            *lines, self._rest = data.split(b"\n")
+            for line in filter(None, lines):
+                self._take(line)
+        return self.requests
+
+    def _take(self, line: bytes) -> None:
+        try:
+            act = json.loads(line)
+            if not isinstance(act, dict):
+                raise ActError("not an object")
+            self.requests = apply(self.requests, check(self._site, act))
+        except (ValueError, KeyError) as error:
+            self.refused.append(f"{self._path.name}: {error}: {line[:80]!r}")
+
+
+def apply(now: Requests, act: dict[str, Any]) -> Requests:
+    """Requests after one checked act."""
+    if act["act"] == "envelope":
+        watts = None if act["mw"] is None else float(act["mw"]) * 1e6
+        return replace(now, envelope_w=watts, envelope_by=str(act.get("by", "")))
+    if act["act"] == "mode":
+        return replace(now, mode=Mode[act["mode"].upper()])
+    racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}
+    return replace(now, held=frozenset(racks))
+
+
+def next_epoch(folder: Path, clock: Clock) -> int:
+    """An epoch above every earlier one, on the disk before it is used.
+
+    Wall seconds carry it over the loss of the directory, the stored number over a clock that went back.
+    """
+    path = folder / "epoch"
+    try:
+        stored = int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        stored = 0
+    epoch = max(stored + 1, clock.wall_ms() // 1000)
+    scratch = path.with_suffix(".new")
+    with scratch.open("w") as file:
+        file.write(f"{epoch}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    return epoch

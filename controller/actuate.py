@@ -1,0 +1,66 @@
+"""Stage 6: Orders -> Commands. Lower first; unchanged leases are renewed; nothing is ever retried."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.frames import Bools, Floats, Ints, Mode, Orders
+from controller.plan import Plan
+from drivers.lease import Group, Ledger, compile_groups
+from drivers.wires import CapCommand, Command
+
+RENEW_SHARE = 1.0 / 3.0  # of the time to live
+
+
+@dataclass(frozen=True)
+class ActuateState:
+    """What was sent last, per rack and per group."""
+
+    groups: tuple[Group, ...]
+    group_of: Ints  # [R]
+    cap_w: Floats  # [R] NaN before the first message
+    safe_cap_w: Floats
+    sent_s: Floats  # [groups]
+
+
+def begin(plan: Plan) -> ActuateState:
+    """State before the first message; LeaseError where a group cannot be sent."""
+    groups = tuple(compile_groups(plan.site.lease_groups, [r.id for r in plan.site.racks]).values())
+    group_of = np.empty(len(plan.max_w), dtype=np.int64)
+    for i, group in enumerate(groups):
+        group_of[group.racks] = i
+    nothing = np.full(len(plan.max_w), np.nan)
+    return ActuateState(groups, group_of, nothing, nothing, np.full(len(groups), -np.inf))
+
+
+def actuate(
+    plan: Plan, orders: Orders, ledger: Ledger, now_s: float, last: ActuateState
+) -> tuple[tuple[Command, ...], ActuateState]:
+    """Messages for every group that changed or is due; groups with reductions go first."""
+    if orders.mode == Mode.SHADOW:
+        return (), last
+    cap_w, safe_w = np.floor(orders.cap_w), np.floor(orders.safe_cap_w)
+    changed = (cap_w != last.cap_w) | (safe_w != last.safe_cap_w)
+    fresh = np.bincount(last.group_of, weights=changed, minlength=len(last.groups)) > 0
+    due = fresh | _renewal(plan, now_s, last)
+    lowered = np.bincount(last.group_of, weights=cap_w < last.cap_w, minlength=len(last.groups))
+    order = [int(g) for g in np.argsort(-lowered, kind="stable") if due[g]]
+    caps, safes = cap_w.astype(np.int64), safe_w.astype(np.int64)
+    commands = tuple(CapCommand(ledger.lease(last.groups[g], caps, safes, now_s)) for g in order)
+    sent = due[last.group_of]
+    state = ActuateState(
+        last.groups,
+        last.group_of,
+        np.where(sent, cap_w, last.cap_w),
+        np.where(sent, safe_w, last.safe_cap_w),
+        np.where(due, now_s, last.sent_s),
+    )
+    return commands, state
+
+
+def _renewal(plan: Plan, now_s: float, last: ActuateState) -> Bools:
+    """Groups whose unchanged leases are due: every third of the time to live, a part of them each second [groups]."""
+    period = max(1, int(RENEW_SHARE * plan.site.control.lease_ttl_s))
+    turn = np.arange(len(last.groups)) % period == int(now_s) % period
+    due: Bools = turn | (now_s - last.sent_s >= period)
+    return due

@@ -1,0 +1,47 @@
+"""What needs a person now, rolled up: one line a cause, never one a device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from controller.estimate import STALE_AGENT_S
+from controller.frames import Frames, Mode, Reason
+from controller.plan import Plan
+from drivers.points import Quality
+from drivers.wires import LinkHealth
+
+
+def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[str]:
+    """Alarms of this cycle, gravest first; each says what is wrong and what it means."""
+    image, known, orders = frames.image, frames.estimate, frames.orders
+    said: list[str] = []
+    over = np.flatnonzero(known.load_w > frames.limits.limit_w * 1.005)
+    if len(over):
+        worst = over[np.argmax(known.load_w[over] / frames.limits.limit_w[over])]
+        said.append(
+            f"{len(over)} limit(s) exceeded, worst {plan.row_name[worst]}: "
+            f"{known.load_w[worst] / 1e6:.2f} of {frames.limits.limit_w[worst] / 1e6:.2f} MW"
+        )
+    floors = int((orders.reason == Reason.FLOOR).sum())
+    if floors:
+        said.append(f"{floors} racks at their floors and a limit still does not fit: shed load by hand")
+    disobedient = int(known.disobedient.sum())
+    if disobedient:
+        said.append(f"{disobedient} racks draw more than their cap; their share is taken from the others")
+    silent = int((image.age_s[plan.agent_slot["cap_w"]] > STALE_AGENT_S).sum())
+    if silent:
+        said.append(f"{silent} of {len(plan.max_w)} rack agents silent: their caps expire to the safe caps")
+    for link in links:
+        if not link.up:
+            said.append(f"{link.name} down: {link.detail or 'no answer'}")
+        elif link.devices_silent:
+            said.append(f"{link.name}: {link.devices_silent} of {link.devices} devices silent {link.detail}".rstrip())
+    bad = int((image.quality == Quality.BAD).sum())
+    if bad:
+        said.append(f"{bad} points report no valid value (sentinel, out of range or refused)")
+    cut = int((orders.reason == Reason.GUARD).sum())
+    if cut:
+        said.append(f"the guard cut the proposal of {cut} racks")
+    if orders.mode != Mode.LIVE:
+        said.append(f"mode is {orders.mode.name}")
+    return said

@@ -1,0 +1,148 @@
+"""Stage 4: Limits -> Proposal. Exact max-min levels, class by class; then what is left, as head room for peaks."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controller.frames import Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason
+from controller.kernels.fill import FillInputs, FillResult, FillTopology, fill
+from controller.plan import Plan
+
+HOLD_SHARE = 0.004  # of nameplate: a cap moves only for more than this, unless a limit needs it
+TAKEOVER_S = 5.0  # after a start caps move by at most TAKEOVER_SHARE a cycle, unless a limit forces more
+TAKEOVER_SHARE = 0.02
+SAFE_SHARE = 0.97  # of each limit's room: the safe caps leave this margin for what changes while nobody watches
+SAFE_WIDEN = 0.02  # safe caps follow a widening limit only by steps of this share
+
+
+@dataclass(frozen=True)
+class AllocateState:
+    """Caps proposed last, and the safe caps with the room they were solved for."""
+
+    started_s: float
+    cap_w: Floats  # [R] NaN until something is known
+    safe_cap_w: Floats  # [R]
+    safe_room_w: Floats  # [K]
+
+
+def begin(plan: Plan, now_s: float) -> AllocateState:
+    """Nothing is proposed yet."""
+    nothing = np.full(len(plan.max_w), np.nan)
+    return AllocateState(now_s, nothing, plan.safe_cap_w.copy(), np.full(len(plan.row_name), np.nan))
+
+
+def allocate(
+    plan: Plan, now_s: float, estimate: Estimate, limits: Limits, last: AllocateState
+) -> tuple[Proposal, AllocateState]:
+    """Limits -> Proposal; arrays as in frames.Proposal."""
+    ceiling_w, ceiling_row = _ceilings(plan, limits.room_w)
+    room_w, constant = limits.room_w[~plan.single], np.isfinite(estimate.constant_w)
+    floor_w = np.where(constant, estimate.constant_w, plan.floor_w)
+    demand_w = np.where(constant, floor_w, np.clip(estimate.demand_w, floor_w, plan.max_w))
+    before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
+    most_w = np.where(constant, floor_w, np.where(limits.held, np.maximum(before_w, floor_w), plan.max_w))
+    demand_w = np.minimum(demand_w, most_w)
+    served = _fill(plan, plan.served, room_w, floor_w, demand_w, ceiling_w)
+    # every rack is in the envelope row: once that is tight nothing is left to hand out
+    full = served.tight[-1] or bool((served.power_w >= most_w).all())
+    filled_w = served.power_w if full else _fill(plan, plan.surplus, room_w, served.power_w, most_w, ceiling_w).power_w
+    cap_w = _settle(plan, limits.room_w, before_w, filled_w, now_s - last.started_s < TAKEOVER_S)
+    reason, row = _reasons(plan, served, ceiling_row)
+    reason[limits.held] = Reason.HOLD
+    safe_cap_w, safe_room_w = _safe_caps(plan, limits.room_w, ceiling_w, last)
+    if limits.mode == Mode.OFF:
+        cap_w = _leave(plan, before_w, safe_cap_w)
+    proposal = Proposal(
+        cap_w=cap_w,
+        safe_cap_w=safe_cap_w,
+        level=served.level[plan.gang_of],
+        reason=reason,
+        row=row,
+        envelope_w=limits.envelope_w,
+        mode=limits.mode,
+    )
+    return proposal, replace(last, cap_w=cap_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
+
+
+def _fill(
+    plan: Plan,
+    topology: FillTopology,
+    room_w: Floats,
+    floor_w: Floats,
+    demand_w: Floats,
+    ceiling_w: Floats,
+) -> FillResult:
+    return fill(
+        topology,
+        FillInputs(
+            floor_w=floor_w,
+            demand_w=np.maximum(demand_w, floor_w),
+            ceiling_w=np.maximum(ceiling_w, floor_w),
+            other_w=plan.other_w,
+            gpu_w=plan.gpu_w,
+            curve_of=plan.curve_of,
+            limit_w=room_w,
+        ),
+    )
+
+
+def _ceilings(plan: Plan, room_w: Floats) -> tuple[Floats, Ints]:
+    """Rows that touch one rack only are that rack's ceiling: (W [R], row [R])."""
+    ceiling_w, row = np.full(len(plan.max_w), np.inf), np.full(len(plan.max_w), -1, dtype=np.int64)
+    entry = np.flatnonzero(plan.single[plan.rows.of_entry])
+    rack, at = plan.rows.racks[entry], plan.rows.of_entry[entry]
+    bound = room_w[at] / plan.rows.coeff[entry]
+    order = np.argsort(-bound, kind="stable")  # lowest bound is written last
+    ceiling_w[rack[order]], row[rack[order]] = bound[order], at[order]
+    return ceiling_w, row
+
+
+def _found(plan: Plan, estimate: Estimate) -> Floats:
+    """Caps in force by the agents' reports; an agent never heard is taken to be at its safe cap."""
+    return np.where(np.isfinite(estimate.cap_found_w), estimate.cap_found_w, plan.safe_cap_w)
+
+
+def _settle(plan: Plan, room_w: Floats, before_w: Floats, target_w: Floats, takeover: bool) -> Floats:
+    """Keep a cap that is near its target, and go gently after a start, wherever the rows hold with it."""
+    rounded = np.maximum(np.floor(target_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
+    near = np.abs(rounded - before_w) <= HOLD_SHARE * plan.max_w
+    wanted = np.where(near, before_w, rounded)
+    if takeover:
+        wanted = np.clip(wanted, before_w * (1.0 - TAKEOVER_SHARE), before_w * (1.0 + TAKEOVER_SHARE))
+    over = plan.rows.dot(wanted) > room_w * (1.0 + 1e-9)
+    forced = np.zeros(len(wanted), dtype=bool)
+    forced[plan.rows.racks[over[plan.rows.of_entry]]] = True
+    return np.where(forced, np.minimum(wanted, rounded), wanted)
+
+
+def _leave(plan: Plan, before_w: Floats, safe_cap_w: Floats) -> Floats:
+    """One cycle of the way to the safe caps, together within the site's down-ramp of one second."""
+    above = np.maximum(before_w - safe_cap_w, 0.0)
+    part = min(1.0, plan.site.control.ramp_down_w_per_s / max(float(above.sum()), 1.0))
+    down: Floats = before_w - above * part
+    return down
+
+
+def _reasons(plan: Plan, served: FillResult, ceiling_row: Ints) -> tuple[Codes, Ints]:
+    """Reason and row of each rack from its gang's binding: a shared row, a member's own ceiling, the floors."""
+    multi_row = np.flatnonzero(~plan.single)
+    bound = served.binding_row
+    shared, own = bound >= 0, bound <= -2
+    reason = np.where(shared | own, Reason.ROW, Reason.FREE).astype(np.uint8)
+    row = np.full(len(bound), -1, dtype=np.int64)
+    row[shared], row[own] = multi_row[bound[shared]], ceiling_row[-2 - bound[own]]
+    short = shared & served.at_floor
+    reason[short] = np.where(served.violated[bound[short]], Reason.FLOOR, Reason.ROW)
+    return reason[plan.gang_of], row[plan.gang_of]
+
+
+def _safe_caps(plan: Plan, room_w: Floats, ceiling_w: Floats, last: AllocateState) -> tuple[Floats, Floats]:
+    """Safe caps that fit every row of the present state together; solved again when a row's room has moved."""
+    solved, shared = last.safe_room_w, ~plan.single
+    fits = np.isfinite(solved) & (room_w >= solved) & (room_w * SAFE_SHARE <= solved * (1.0 + SAFE_WIDEN))
+    if fits[shared].all():
+        return last.safe_cap_w, solved
+    room = room_w * SAFE_SHARE
+    safe = _fill(plan, plan.surplus, room[shared], plan.floor_w, plan.safe_cap_w, ceiling_w)
+    down = np.maximum(np.floor(safe.power_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
+    return down, room

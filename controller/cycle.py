@@ -1,0 +1,62 @@
+"""The visible line: wires -> Image -> Estimate -> Limits -> Proposal -> Orders -> wires.
+
+The only place that knows the order. Synchronous, no I/O, holds the states: the same step runs live, in lock-step,
+in replay and for what-if questions (on a deep copy of the state).
+"""
+
+from dataclasses import dataclass
+
+from controller import actuate, allocate, estimate, guard, image, limits
+from controller.frames import Frames, Requests
+from controller.plan import Plan
+from drivers.lease import Ledger
+from drivers.points import Snapshot
+from drivers.wires import Command
+
+
+@dataclass
+class State:
+    """Every stage's own last state, and the ledger of leases."""
+
+    cycle: int
+    ledger: Ledger
+    estimate: estimate.EstimateState
+    limits: limits.LimitsState
+    allocate: allocate.AllocateState
+    guard: guard.GuardState
+    actuate: actuate.ActuateState
+
+
+def begin(plan: Plan, epoch: int, now_s: float) -> State:
+    """States before the first cycle; `epoch` must be higher than any predecessor's."""
+    control = plan.site.control
+    ledger = Ledger(
+        plan.max_w,
+        plan.safe_cap_w.astype("int64"),
+        epoch=epoch,
+        ttl_s=control.lease_ttl_s,
+        decay_s=control.lease_decay_s,
+        now_s=now_s,
+    )
+    return State(
+        0,
+        ledger,
+        estimate.begin(plan, now_s),
+        limits.begin(plan),
+        allocate.begin(plan, now_s),
+        guard.begin(plan, now_s),
+        actuate.begin(plan),
+    )
+
+
+def step(plan: Plan, shot: Snapshot, requests: Requests, state: State) -> tuple[Frames, tuple[Command, ...]]:
+    """One cycle: what the wires brought in, the commands to send out; `state` moves on."""
+    now_s = shot.now_s
+    seen = image.take(plan, shot, state.cycle, state.ledger)
+    known, state.estimate = estimate.estimate(plan, seen, state.estimate)
+    bounds, state.limits = limits.narrow(plan, seen, known, requests, state.limits)
+    wanted, state.allocate = allocate.allocate(plan, now_s, known, bounds, state.allocate)
+    orders, state.guard = guard.guard(plan, seen, wanted, state.guard)
+    commands, state.actuate = actuate.actuate(plan, orders, state.ledger, now_s, state.actuate)
+    state.cycle += 1
+    return Frames(seen, known, bounds, wanted, orders), commands

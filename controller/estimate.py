@@ -1,0 +1,168 @@
+"""Stage 2: power, demand, other load. Pessimistic where blind, by the charges of CONTROL.md."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controller import trust
+from controller.frames import Bools, Estimate, Floats, Image
+from controller.plan import Plan
+from drivers.points import Quality
+
+COVER_S = 5.0  # a device that has not answered by then is absent, not late
+DEMAND_WINDOW_S = 60.0  # longest pause of a training gang between two plateaus that still counts as running
+BUCKETS = 6
+CENSORED_SHARE = 0.95  # of the cap: a rack drawing more may want more (CONTROL.md)
+PROBE = 1.25  # a rack that uses up all it was thought to want is next thought to want this much more
+PROBE_SCARCE = 1.02  # while its cap is below that anyway, using it up tells little
+SPARE = 1.02  # an uncensored rack may want this much more than its peak
+OTHER_TAU_S = 30.0  # other load is slow; gang swings of seconds must average out of it
+HEAT_TAU_S = 20.0  # cooling follows heat with the loops' lag
+STALE_AGENT_S = 3.5  # three reports missed: no cap can be counted on to arrive
+BLIND_SHARE = 0.002  # of a row's load unknown: its remainder is not learnt from
+
+
+@dataclass(frozen=True)
+class EstimateState:
+    """What the estimate remembers between cycles."""
+
+    started_s: float
+    last_s: float
+    bucket: int
+    peaks_w: Floats  # [BUCKETS, R] highest demand seen in each part of the window
+    rest_w: Floats  # [K] filtered remainder of each row, NaN until learnt
+    samples: Floats  # [K] readings it was learnt from
+    heat_w: float  # filtered rack power, for marginal cooling
+    node_w: Floats  # [N] last good meter reading
+    over_s: Floats  # [R] how long each rack has drawn more than its cap
+
+
+def begin(plan: Plan, now_s: float) -> EstimateState:
+    """State before the first cycle."""
+    racks, rows, nodes = len(plan.max_w), len(plan.row_name), len(plan.parent)
+    return EstimateState(
+        started_s=now_s,
+        last_s=now_s,
+        bucket=-1,
+        peaks_w=np.zeros((BUCKETS, racks)),
+        rest_w=np.full(rows, np.nan),
+        samples=np.zeros(rows),
+        heat_w=np.nan,
+        node_w=np.full(nodes, np.nan),
+        over_s=np.zeros(racks),
+    )
+
+
+def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, EstimateState]:
+    """Image -> Estimate; arrays as in frames.Estimate."""
+    power_w, known = rack_power(plan, image)
+    cap_w = fresh(image, plan.agent_slot["cap_w"])
+    demand_w, state = _demand(plan, image, power_w, cap_w, last)
+    load_w, other_w, state = _rows(plan, image, power_w, known, cap_w, state)
+    over_s = trust.over_cap_s(plan, power_w, cap_w, last.over_s, image.now_s - last.last_s)
+    disobedient = over_s > plan.reaction_s + trust.FOUND_S
+    constant_w = _constants(plan, image, power_w, disobedient)
+    covered = bool(image.now_s - state.started_s >= COVER_S) or bool(known.all() and np.isfinite(load_w).all())
+    state = replace(state, over_s=over_s)
+    return (
+        Estimate(power_w, known, demand_w, cap_w, constant_w, disobedient, load_w, other_w, covered),
+        state,
+    )
+
+
+def fresh(image: Image, slots: np.ndarray) -> Floats:
+    """Values that are fresh and good, NaN elsewhere; a slot of -1 is unknown."""
+    good = (slots >= 0) & (image.quality[slots] == Quality.GOOD)
+    return np.where(good, image.value[slots], np.nan)
+
+
+def rack_power(plan: Plan, image: Image) -> tuple[Floats, Bools]:
+    """Sum of both cords, else the agent's own reading (used, yet not trusted for a raise) [W]."""
+    cords = fresh(image, plan.pdu_slot).sum(axis=1)
+    known = np.isfinite(cords)
+    return np.where(known, cords, fresh(image, plan.agent_slot["power_w"])), known
+
+
+def _constants(plan: Plan, image: Image, power_w: Floats, disobedient: Bools) -> Floats:
+    """Racks that no cap moves now: a silent agent counts what its leases allow, a disobedient one what it draws."""
+    silent = image.age_s[plan.agent_slot["cap_w"]] > STALE_AGENT_S
+    return np.where(silent, image.charge_w, np.where(disobedient, np.fmax(power_w, plan.floor_w), np.nan))
+
+
+def _demand(
+    plan: Plan, image: Image, power_w: Floats, cap_w: Floats, last: EstimateState
+) -> tuple[Floats, EstimateState]:
+    """Highest draw over the window; where a cap hides it, a probe upward; where blind, the cap itself."""
+    thought_w = last.peaks_w.max(axis=0)
+    seen = np.where(np.isfinite(power_w), power_w * SPARE, 0.0)
+    censored = np.isfinite(power_w) & np.isfinite(cap_w) & (power_w >= CENSORED_SHARE * cap_w)
+    probe = np.where(cap_w < thought_w / SPARE, PROBE_SCARCE, PROBE)
+    seen = np.where(censored, np.maximum(seen, probe * np.maximum(thought_w, cap_w)), seen)
+    first = image.now_s - last.started_s < DEMAND_WINDOW_S
+    if first:  # not shedding out of ignorance: until a window has been seen, the cap found is wanted
+        seen = np.fmax(seen, cap_w)
+    seen = np.where(np.isfinite(power_w), seen, np.fmax(cap_w, plan.floor_w))
+    seen = np.clip(seen, plan.floor_w, plan.max_w)
+    bucket = int(image.now_s // (DEMAND_WINDOW_S / BUCKETS)) % BUCKETS
+    peaks_w = last.peaks_w.copy()
+    peaks_w[bucket] = seen if bucket != last.bucket else np.maximum(peaks_w[bucket], seen)
+    state = replace(last, bucket=bucket, peaks_w=peaks_w)
+    return peaks_w.max(axis=0), state
+
+
+def _rows(
+    plan: Plan, image: Image, power_w: Floats, known: Bools, cap_w: Floats, last: EstimateState
+) -> tuple[Floats, Floats, EstimateState]:
+    """Load of each row and the part of it that no cap moves [W].
+
+    Other load = metered branches without racks (at once) + a filtered remainder (losses, house load, meter
+    error). Heat rows carry racks only.
+    """
+    assumed = np.where(np.isfinite(power_w), power_w, np.fmax(cap_w, plan.floor_w))
+    of_racks = plan.rows.dot(assumed)
+    meter_w = fresh(image, plan.node_slot.power)
+    node_w = np.where(np.isfinite(meter_w), meter_w, last.node_w)
+    branch_w = unmanaged_branches(plan, node_w)
+    index = np.append(np.arange(len(branch_w)), plan.envelope_row)
+    meter, racks_w, electrical = (
+        np.append(x, x[plan.feeds].sum()) for x in (meter_w, of_racks[plan.node_row], branch_w)
+    )
+    blind_w = plan.rows.dot(np.where(known, 0.0, assumed))[index]
+    learn = np.isfinite(meter) & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
+    rest_w, state = _remainder(last, index, meter - racks_w - electrical, learn, image.now_s)
+    other_w, load_w = np.zeros(len(plan.row_name)), of_racks.copy()
+    other_w[index] = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)
+    load_w[index] = np.fmax(meter, racks_w + other_w[index])
+    # the envelope row's coefficients carry marginal cooling: what the meters show of it must not count twice
+    heat_w = _follow(last.heat_w, float(assumed.sum()), image.now_s - last.last_s)
+    other_w[plan.envelope_row] = max(0.0, other_w[plan.envelope_row] - plan.cooling_w_per_w * heat_w)
+    return load_w, other_w, replace(state, last_s=image.now_s, heat_w=heat_w, node_w=node_w)
+
+
+def _remainder(
+    last: EstimateState, index: np.ndarray, sample_w: Floats, learn: Bools, now_s: float
+) -> tuple[Floats, EstimateState]:
+    """Filtered remainder of each row: a plain mean at first, then exponential with OTHER_TAU_S."""
+    held, count = last.rest_w[index], last.samples[index]
+    gain = np.maximum(1.0 / (count + 1.0), 1.0 - np.exp(-(now_s - last.last_s) / OTHER_TAU_S))
+    moved = np.where(np.isnan(held), sample_w, held + (sample_w - held) * gain)
+    rest_w, samples = last.rest_w.copy(), last.samples.copy()
+    rest_w[index] = np.where(learn, moved, held)
+    samples[index] = count + learn
+    return rest_w, replace(last, rest_w=rest_w, samples=samples)
+
+
+def _follow(held: float, sample: float, dt_s: float) -> float:
+    """First-order lag of the cooling behind its heat."""
+    return sample if np.isnan(held) else held + (sample - held) * (1.0 - float(np.exp(-dt_s / HEAT_TAU_S)))
+
+
+def unmanaged_branches(plan: Plan, node_w: Floats) -> Floats:
+    """Load at each node from metered branches without racks below it, with losses on the way [N, W]."""
+    total = np.zeros(len(plan.parent))
+    for level in plan.bottom_up:
+        metered = level[plan.unmanaged[level] & np.isfinite(node_w[level])]
+        total[metered] = node_w[metered]
+        inner = level[plan.parent[level] >= 0]
+        np.add.at(total, plan.parent[inner], total[inner] / plan.efficiency[inner])
+    return total

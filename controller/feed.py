@@ -1,0 +1,132 @@
+"""The frame that people and programs see: one JSON-ready dict a cycle."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from controller import alarms
+from controller.frames import Frames, Reason
+from controller.plan import Plan
+from drivers.wires import LinkHealth
+
+CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
+TOP = 6
+
+
+def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
+    """Why a rack has its cap, in words."""
+    reason, row = Reason(int(frames.orders.reason[rack])), int(frames.orders.row[rack])
+    words = {
+        Reason.FREE: "nothing limits it",
+        Reason.STALE: "may not rise: data not fresh",
+        Reason.PACE: "rising within the site's ramp",
+        Reason.ROOM: "rising as others confirm",
+        Reason.HOLD: "held",
+        Reason.START: "cap found at start",
+        Reason.FLOOR: "at its floor",
+        Reason.GUARD: "cut by the guard",
+    }
+    if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
+        why = frames.limits.narrowed_by[row]
+        return f"{plan.row_kind[row]} {plan.row_name[row]}" + (f" ({why})" if why else "")
+    return words.get(reason, reason.name.lower())
+
+
+def capped(frames: Frames, plan: Plan) -> np.ndarray:
+    """Racks whose cap is below what they want [R, bool]."""
+    return frames.orders.cap_w < frames.estimate.demand_w - CAPPED_SHARE * plan.max_w
+
+
+def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[str, float]) -> dict[str, Any]:
+    """Everything the view shows; powers in W, times in s."""
+    known, orders, bounds = frames.estimate, frames.orders, frames.limits
+    is_capped = capped(frames, plan)
+    no_reason = is_capped & (orders.reason == Reason.FREE)
+    env = plan.envelope_row
+    return {
+        "cycle": frames.image.cycle,
+        "t_s": frames.image.now_s,
+        "mode": orders.mode.name.lower(),
+        "envelope_w": bounds.envelope_w,
+        "envelope_by": bounds.narrowed_by[env],
+        "envelope_binds": bool((orders.row[is_capped] == env).any()),
+        "load_w": _number(known.load_w[env]),
+        "racks_w": _number(np.nansum(known.rack_power_w)),
+        "other_w": _number(known.other_w[env]),
+        "caps_w": float(orders.cap_w.sum()),
+        "demand_w": float(known.demand_w.sum()),
+        "racks": len(plan.max_w),
+        "racks_capped": int(is_capped.sum()),
+        "racks_capped_without_reason": int(no_reason.sum()),
+        "racks_known": int(known.rack_known.sum()),
+        "covered": known.covered,
+        "feeds": _feeds(plan, frames),
+        "loops": _loops(plan, frames),
+        "jobs": _jobs(plan, frames, is_capped),
+        "reasons": _reasons(plan, frames, is_capped),
+        "links": [vars(link) for link in links],
+        "alarms": alarms.standing(plan, frames, links),
+        **timing,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _feeds(plan: Plan, frames: Frames) -> list[dict[str, Any]]:
+    tops = [i for i, n in enumerate(plan.site.nodes) if n.kind in ("utility_feed", "substation")]
+    return [
+        {
+            "id": plan.row_name[i],
+            "load_w": _number(frames.estimate.load_w[i]),
+            "limit_w": float(frames.limits.limit_w[i]),
+        }
+        for i in tops
+    ]
+
+
+def _loops(plan: Plan, frames: Frames) -> list[dict[str, Any]]:
+    image, start = frames.image, plan.loop_row.start
+    rows = [
+        {
+            "id": loop.id,
+            "supply_c": _number(image.value[plan.loop_supply_slot[i]]) if plan.loop_supply_slot[i] >= 0 else None,
+            "flow_lpm": _number(image.value[plan.loop_flow_slot[i]]) if plan.loop_flow_slot[i] >= 0 else None,
+            "heat_w": float(frames.estimate.load_w[start + i]),
+            "limit_w": float(frames.limits.limit_w[start + i]),
+        }
+        for i, loop in enumerate(plan.site.loops)
+    ]
+    return sorted(rows, key=lambda r: -(float(r["supply_c"] or 0.0)))[:TOP]
+
+
+def _jobs(plan: Plan, frames: Frames, is_capped: np.ndarray) -> list[dict[str, Any]]:
+    """Jobs by how much they are held below what they ask, most first."""
+    names = [r.job or "(none)" for r in plan.site.racks]
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    of = np.array([index[n] for n in names])
+    level = np.full(len(index), np.inf)
+    np.minimum.at(level, of, frames.proposal.level)
+    racks, held = np.bincount(of), np.bincount(of, weights=is_capped)
+    worst = np.argsort(level, kind="stable")[:TOP]
+    out = []
+    for i in worst:
+        members = np.flatnonzero((of == i) & is_capped)
+        why = reason_text(plan, frames, int(members[0])) if len(members) else ""
+        name = list(index)[int(i)]
+        out.append({"id": name, "level": float(level[i]), "racks": int(racks[i]), "capped": int(held[i]), "why": why})
+    return out
+
+
+def _reasons(plan: Plan, frames: Frames, is_capped: np.ndarray) -> dict[str, int]:
+    """How many capped racks each reason holds."""
+    codes = np.stack([frames.orders.reason[is_capped].astype(np.int64), frames.orders.row[is_capped]])
+    kinds, counts = np.unique(codes, axis=1, return_counts=True)
+    found: dict[str, int] = {}
+    for (code, row), count in zip(kinds.T, counts, strict=True):
+        first = np.flatnonzero(is_capped & (frames.orders.reason == code) & (frames.orders.row == row))[0]
+        text = reason_text(plan, frames, int(first))
+        found[text] = found.get(text, 0) + int(count)
+    return found

@@ -1,0 +1,124 @@
+"""The frames that pass from stage to stage: frozen, flat arrays; shapes in brackets.
+
+R racks, N electrical nodes, K rows (limits), P points. Rows: see plan.py.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Codes = NDArray[np.uint8]
+
+
+class Mode(IntEnum):
+    """What the controller may do. SHADOW writes nothing; HOLD renews and lowers only; LIVE does all."""
+
+    OFF = 0
+    SHADOW = 1
+    HOLD = 2
+    LIVE = 3
+
+
+class Reason(IntEnum):
+    """Why a rack has the cap it has; `ROW` names a row beside it."""
+
+    FREE = 0  # nothing holds it below its demand
+    ROW = 1  # a limit: Orders.row says which
+    STALE = 2  # may not rise: its data, or a node's above it, is not fresh and good
+    PACE = 3  # rising within the site's ramp
+    ROOM = 4  # rising as soon as reductions elsewhere are confirmed
+    HOLD = 5  # an operator or the mode holds it
+    START = 6  # caps found at start, until coverage is complete
+    FLOOR = 7  # the floors alone fill the limit
+    GUARD = 8  # the guard cut the proposal
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What people and the grid ask for now, as acts.py read it; safety binds it like everything else."""
+
+    mode: Mode = Mode.LIVE
+    envelope_w: float | None = None
+    envelope_by: str = ""
+    held: frozenset[str] = frozenset()  # racks whose cap may not rise
+
+
+@dataclass(frozen=True)
+class Image:
+    """Every point of this cycle [P]: value, quality (drivers.points.Quality), age [s]; and our own outputs."""
+
+    now_s: float
+    cycle: int
+    value: Floats
+    quality: Codes
+    age_s: Floats
+    charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the image says about the building; NaN is unknown."""
+
+    rack_power_w: Floats  # [R] best present reading
+    rack_known: Bools  # [R] reading is fresh and good
+    demand_w: Floats  # [R] what the rack would draw uncapped, as far as it shows
+    cap_found_w: Floats  # [R] cap in force by the agent's report, NaN if silent
+    constant_w: Floats  # [R] what a silent or disobedient rack is counted at, NaN where a cap works
+    disobedient: Bools  # [R]
+    load_w: Floats  # [K] load of each row, pessimistic
+    other_w: Floats  # [K] part of it that no rack cap moves
+    covered: bool  # every device has answered, or has had the time to
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What each row allows now, and what narrowed it."""
+
+    limit_w: Floats  # [K]
+    room_w: Floats  # [K] limit less other load: what racks may have
+    narrowed_by: tuple[str, ...]  # [K] "" for the rating itself
+    deadline_s: Floats  # [K] seconds until harm when exceeded
+    held: Bools  # [R] operator holds the rack: its cap may not rise
+    envelope_w: float
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Commands wanted, by kind; this issue fills rack caps."""
+
+    cap_w: Floats  # [R]
+    safe_cap_w: Floats  # [R]
+    level: Floats  # [R] of the rack's gang, 1 = as fast as it asks
+    reason: Codes  # [R]
+    row: Ints  # [R] row that binds, -1 if none
+    envelope_w: float
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Commands allowed, by kind."""
+
+    cap_w: Floats  # [R]
+    safe_cap_w: Floats  # [R]
+    reason: Codes  # [R]
+    row: Ints  # [R]
+    charge_w: Floats  # [R] what each rack is counted at until it confirms
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One cycle, whole: for the view, the journal and what-if questions."""
+
+    image: Image
+    estimate: Estimate
+    limits: Limits
+    proposal: Proposal
+    orders: Orders

@@ -1,0 +1,61 @@
+"""Stage 3: what each row allows now. Policies may only narrow a bound, and each leaves its reason."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controller.frames import Estimate, Floats, Image, Limits, Requests
+from controller.plan import Plan
+from controller.policies import coolant, grid, rating
+
+# Seconds until harm when a row is exceeded, by kind (FACTS.md H: UPS 105-110 % 10 min, breakers 135 % 1 h,
+# transformers minutes to hours; C.3: a CDU warms about 0.6 K/s). Trip curves refine this later.
+DEADLINE_S = {"cdu": 25.0, "loop": 60.0, "envelope": 30.0, "ups": 600.0}
+DEADLINE_OTHER_S = 3600.0
+
+
+@dataclass(frozen=True)
+class LimitsState:
+    """Last ratings, so that a widening is slow."""
+
+    base_w: Floats  # [N] at worst case
+    rating_w: Floats  # [N]
+    envelope_w: float  # in force: a request lowers it within the site's down-ramp
+    last_s: float
+    deadline_s: Floats  # [K]
+
+
+def begin(plan: Plan) -> LimitsState:
+    """State before the first cycle: worst case until measured."""
+    base_w = rating.nominal_w(plan)
+    deadline_s = np.array([DEADLINE_S.get(kind, DEADLINE_OTHER_S) for kind in plan.row_kind])
+    return LimitsState(base_w, base_w, plan.site.control.envelope_w, np.inf, deadline_s)
+
+
+def narrow(
+    plan: Plan, image: Image, estimate: Estimate, requests: Requests, last: LimitsState
+) -> tuple[Limits, LimitsState]:
+    """Image, Estimate, requests -> Limits; arrays as in frames.Limits."""
+    rating_w = rating.rating_w(plan, image, last.base_w, last.rating_w)
+    load_w = float(estimate.load_w[plan.envelope_row])
+    down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
+    envelope_w, by = grid.envelope_w(plan.site, requests, load_w, last.envelope_w - down_w)
+    limit_w = np.concatenate(
+        [rating_w, coolant.cdu_w(plan, image), coolant.loop_w(plan, image), [envelope_w * (1.0 - grid.METER_ERROR)]]
+    )
+    narrowed = [""] * len(limit_w)
+    narrowed[plan.envelope_row] = by
+    for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):
+        narrowed[plan.loop_row.start + row] = "flow and supply temperature"
+    held = np.zeros(len(plan.max_w), dtype=bool)
+    held[[plan.site.rack_index[r] for r in requests.held]] = True
+    limits = Limits(
+        limit_w=limit_w,
+        room_w=np.maximum(limit_w - estimate.other_w, 0.0),
+        narrowed_by=tuple(narrowed),
+        deadline_s=last.deadline_s,
+        held=held,
+        envelope_w=envelope_w,
+        mode=requests.mode,
+    )
+    return limits, replace(last, rating_w=rating_w, envelope_w=envelope_w, last_s=image.now_s)

@@ -1,0 +1,279 @@
+"""Site -> index arrays and sparse rows. Compiled once; the cycle only indexes.
+
+A row is a limit on a non-negative sum over racks: one for every electrical node (coefficient = share of the
+rack's power on that node times the losses between them), one for every CDU and loop (heat), and the envelope
+(all feeds, plus the marginal cooling watt per watt).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.frames import Floats, Ints
+from controller.kernels.fill import Curve, FillTopology, build_topology
+from drivers.inventory import Inventory
+from drivers.site import catalog
+from drivers.site.cooling import COOLANTS
+from drivers.site.model import Site
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sparse rows over racks, CSR: row k holds racks[indptr[k]:indptr[k+1]] with coeff > 0."""
+
+    indptr: Ints  # [K+1]
+    racks: Ints  # [nnz]
+    coeff: Floats  # [nnz]
+    of_entry: Ints  # [nnz] row of each entry
+
+    def dot(self, x: Floats) -> Floats:
+        """Sum of coeff * x over each row, [K]."""
+        total = np.bincount(self.of_entry, self.coeff * x[self.racks], minlength=len(self.indptr) - 1)
+        return total.astype(np.float64, copy=False)
+
+    def rack_min(self, per_row: Floats, racks: int) -> Floats:
+        """Least value among the rows of each rack, [R]."""
+        out = np.full(racks, np.inf)
+        np.minimum.at(out, self.racks, per_row[self.of_entry])
+        return out
+
+
+@dataclass(frozen=True)
+class NodeSlots:
+    """Point slots of each node's meter, [N]; -1 where the meter has no such point."""
+
+    power: Ints
+    volt: Ints
+    volt_scale: Floats  # makes a phase voltage a line voltage
+    current: Ints  # [N, 3]
+    apparent: Ints
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The site as arrays. Rows are ordered: nodes (site order), CDUs, loops, envelope (last)."""
+
+    site: Site
+    rows: Rows
+    row_name: tuple[str, ...]
+    row_kind: tuple[str, ...]  # node kind, "cdu", "loop" or "envelope"
+    node_row: slice
+    cdu_row: slice
+    loop_row: slice
+    envelope_row: int
+    single: np.ndarray  # [K] row touches one rack only: it is that rack's ceiling
+    parent: Ints  # [N], -1 for a feed
+    bottom_up: tuple[Ints, ...]  # node positions by depth, deepest first
+    feeds: Ints  # node positions
+    efficiency: Floats  # [N]
+    rating: Floats  # [N] derated, in its native unit
+    rating_unit: np.ndarray  # [N] "A", "VA" or "W"
+    volt_v: Floats  # [N] nominal
+    phase: Floats  # [N] sqrt(3) for three-phase, else 1
+    unmanaged: np.ndarray  # [N] no rack below: its load is nobody's cap
+    cooling_w_per_w: float
+    rack_pdu: Ints  # [R, 2] node positions of cords A and B
+    gang_of: Ints  # [R]
+    gang_class: Ints  # [G]
+    gang_name: tuple[str, ...]
+    served: FillTopology  # rows of more than one rack, gangs by class
+    surplus: FillTopology  # the same rows, every rack its own gang, one class
+    curve_of: NDArray[np.int32]  # [R]
+    other_w: Floats  # [R] power that no GPU cap reaches
+    gpu_w: Floats  # [R] GPU power at nameplate
+    floor_w: Floats  # [R]
+    max_w: Floats
+    safe_cap_w: Floats
+    resolution_w: Floats
+    reaction_s: Floats  # latency + 3 settling times of the rack's actuator
+    pdu_slot: Ints  # [R, 2] power of cords A and B
+    agent_slot: dict[str, Ints]  # column -> [R]
+    node_slot: NodeSlots
+    cdu_flow_slot: Ints  # [C], -1 if unmeasured
+    cdu_supply_slot: Ints
+    cdu_cap_w: Floats  # [C] rated heat
+    cdu_return_max_c: Floats
+    cdu_cp_w: Floats  # W/K per L/min
+    loop_supply_slot: Ints  # [L]
+    loop_flow_slot: Ints
+    loop_cap_w: Floats  # [L] rated heat
+    loop_return_max_c: Floats
+    loop_cp_w: Floats
+
+
+def compile_plan(site: Site, inventory: Inventory) -> Plan:
+    """Compile a checked site (drivers.check) and its inventory; KeyError where a link is broken."""
+    rows, names, kinds = _rows(site)
+    gang_of, gang_class, gang_name = _gangs(site)
+    served, surplus, curve_of = _topologies(site, rows, gang_of, gang_class)
+    parent, bottom_up = _tree(site)
+    n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
+    touched = np.diff(rows.indptr)
+    measured = _measured(inventory)
+    pdu = np.array([[site.node_index[r.pdu_a], site.node_index[r.pdu_b]] for r in site.racks])
+    node_slot = _node_slots(site, measured)
+    agent = next(s for s in inventory.slabs if s.name == "agent")
+    actuator = [site.actuators[r.actuator] for r in site.racks]
+    cdu_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.cdus])
+    loop_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.loops])
+    return Plan(
+        site=site,
+        rows=rows,
+        row_name=names,
+        row_kind=kinds,
+        node_row=slice(0, n),
+        cdu_row=slice(n, n + c),
+        loop_row=slice(n + c, n + c + loops),
+        envelope_row=n + c + loops,
+        single=touched == 1,
+        parent=parent,
+        bottom_up=bottom_up,
+        feeds=np.flatnonzero(parent < 0),
+        efficiency=np.array([x.efficiency for x in site.nodes]),
+        rating=np.array([x.rating * x.derating for x in site.nodes]),
+        rating_unit=np.array([x.rating_unit for x in site.nodes]),
+        volt_v=np.array([x.volt_v for x in site.nodes]),
+        phase=np.where([x.phases == 3 for x in site.nodes], np.sqrt(3.0), 1.0),
+        unmanaged=touched[:n] == 0,
+        cooling_w_per_w=marginal_cooling(site),
+        rack_pdu=pdu,
+        gang_of=gang_of,
+        gang_class=gang_class,
+        gang_name=gang_name,
+        served=served,
+        surplus=surplus,
+        curve_of=curve_of,
+        other_w=np.array([r.other_w for r in site.racks]),
+        gpu_w=np.array([r.max_w - r.other_w for r in site.racks]),
+        floor_w=np.array([r.floor_w for r in site.racks]),
+        max_w=np.array([r.max_w for r in site.racks]),
+        safe_cap_w=np.array([r.safe_cap_w for r in site.racks]),
+        resolution_w=np.array([a.resolution_w for a in actuator]),
+        reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
+        pdu_slot=node_slot.power[pdu],
+        agent_slot={p: agent.slots(p) for p in agent.points},
+        node_slot=node_slot,
+        cdu_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.cdus]),
+        cdu_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.cdus]),
+        cdu_cap_w=np.array([x.capacity_w for x in site.cdus]),
+        cdu_return_max_c=np.full(c, site.control.supply_max_c) + RACK_RISE_K,
+        cdu_cp_w=cdu_cp,
+        loop_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.loops]),
+        loop_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.loops]),
+        loop_cap_w=np.array([x.flow_lpm * (x.return_max_c - x.supply_c) for x in site.loops]) * loop_cp,
+        loop_return_max_c=np.array([x.return_max_c for x in site.loops]),
+        loop_cp_w=loop_cp,
+    )
+
+
+RACK_RISE_K = 15.0  # warmest secondary return above the warmest supply (FACTS.md C.3: 25/45 C typical, 10 K design)
+
+
+def marginal_cooling(site: Site) -> float:
+    """Extra electrical W of heat rejection per extra W of heat, near full load (from the site's own units).
+
+    Fans follow a cube law and chillers are near linear (FACTS.md P.7), so the marginal watt is taken as 1.5
+    times the average one. Pumps run at constant flow and count as base load.
+    """
+    rejected = [u for u in site.cooling if u.kind != "pump" and not u.standby]
+    heat = sum(r.max_w for r in site.racks)
+    return 1.5 * sum(u.power_w for u in rejected) / heat if heat else 0.0
+
+
+def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
+    n, c = len(site.nodes), len(site.cdus)
+    cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
+    loop_index = {x.id: i for i, x in enumerate(site.loops)}
+    envelope = n + c + len(site.loops)
+    cooling = marginal_cooling(site)
+    entries: dict[tuple[int, int], float] = {}
+
+    def add(row: int, rack: int, coeff: float) -> None:
+        if coeff > 0.0:
+            entries[row, rack] = entries.get((row, rack), 0.0) + coeff
+
+    for i, rack in enumerate(site.racks):
+        for pdu, share in ((rack.pdu_a, rack.share_a), (rack.pdu_b, 1.0 - rack.share_a)):
+            load = share
+            for node_id in site.ancestors(pdu):
+                node = site.nodes[site.node_index[node_id]]
+                add(site.node_index[node_id], i, load)
+                load /= node.efficiency
+                if not node.parent:
+                    add(envelope, i, load * node.efficiency)
+        add(envelope, i, cooling)
+        add(n + cdu_index[rack.cdu], i, rack.liquid_share)
+        add(n + c + loop_index[site.cdus[cdu_index[rack.cdu]].loop], i, 1.0)
+    order = sorted(entries)
+    row = np.array([k for k, _ in order], dtype=np.int64)
+    indptr = np.searchsorted(row, np.arange(envelope + 2)).astype(np.int64)
+    racks = np.array([r for _, r in order], dtype=np.int64)
+    coeff = np.array([entries[e] for e in order])
+    names = (*(x.id for x in site.nodes), *(x.id for x in site.cdus), *(x.id for x in site.loops), "envelope")
+    kinds = (*(x.kind for x in site.nodes), *("cdu" for _ in site.cdus), *("loop" for _ in site.loops), "envelope")
+    return Rows(indptr, racks, coeff, row), names, kinds
+
+
+def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:
+    """A training job is one gang; every other rack is a gang of its own."""
+    training = {j.id for j in site.jobs if j.kind == "training"}
+    index: dict[str, int] = {}
+    priority: list[int] = []
+    gang_of = np.empty(len(site.racks), dtype=np.int64)
+    for i, rack in enumerate(site.racks):
+        name = rack.job if rack.job in training else rack.id
+        if name not in index:
+            index[name] = len(index)
+            priority.append(rack.priority)
+        gang_of[i] = index[name]
+    return gang_of, np.array(priority, dtype=np.int64), tuple(index)
+
+
+def _topologies(
+    site: Site, rows: Rows, gang_of: Ints, gang_class: Ints
+) -> tuple[FillTopology, FillTopology, NDArray[np.int32]]:
+    """Structures of the kernel over the rows that more than one rack loads, and the curve of each rack."""
+    entry = np.diff(rows.indptr)[rows.of_entry] != 1
+    kept = np.flatnonzero(np.diff(rows.indptr) != 1)
+    start = np.concatenate(([0], np.cumsum(np.diff(rows.indptr)[kept])))
+    kinds = {j.id: j.kind for j in site.jobs}
+    keys = [(r.gpu_model, kinds.get(r.job, "inference")) for r in site.racks]
+    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    curves: list[Curve] = [catalog.curve(model, kind) for model, kind in index]
+    racks, coeff = rows.racks[entry], rows.coeff[entry]
+    served = build_topology(gang_of, gang_class, start, racks, coeff, curves)
+    n = len(site.racks)
+    surplus = build_topology(np.arange(n), np.zeros(n), start, racks, coeff, curves)
+    return served, surplus, np.array([index[k] for k in keys], dtype=np.int32)
+
+
+def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:
+    parent = np.array([site.node_index[x.parent] if x.parent else -1 for x in site.nodes], dtype=np.int64)
+    depth = np.array([len(site.ancestors(x.id)) for x in site.nodes])
+    return parent, tuple(np.flatnonzero(depth == d) for d in range(depth.max(), 0, -1))
+
+
+def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:
+    """(id of the thing measured, point) -> slot."""
+    slots: dict[tuple[str, str], int] = {}
+    for slab in inventory.slabs:
+        for i, device in enumerate(slab.devices):
+            for j, point in enumerate(slab.points):
+                slots[device.measures, point] = slab.start + i * len(slab.points) + j
+    return slots
+
+
+def _node_slots(site: Site, measured: dict[tuple[str, str], int]) -> NodeSlots:
+    def first(node: str, *points: str) -> int:
+        return next((measured[node, p] for p in points if (node, p) in measured), -1)
+
+    ids = [x.id for x in site.nodes]
+    phase_volt = [x.phases == 3 and (x.id, "volt_l1_v") in measured for x in site.nodes]
+    return NodeSlots(
+        power=np.array([first(i, "power_w") for i in ids]),
+        volt=np.array([first(i, "volt_l12_v", "volt_l1_v", "volt_v") for i in ids]),
+        volt_scale=np.where(phase_volt, np.sqrt(3.0), 1.0),
+        current=np.array([[first(i, f"current_l{k}_a", "current_a") for k in (1, 2, 3)] for i in ids]),
+        apparent=np.array([first(i, "apparent_va") for i in ids]),
+    )

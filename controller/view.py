@@ -1,0 +1,86 @@
+"""Terminal view of the feed: what an operator must see in five seconds."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+FULL = 40  # width of a bar
+
+
+def mw(watts: float | None) -> str:
+    """Power in MW, or a dash for unknown."""
+    return "-" if watts is None else f"{watts / 1e6:,.2f}"
+
+
+def bar(share: float | None) -> Text:
+    """A load bar: grey when normal, yellow from 97 %, red above the limit."""
+    if share is None:
+        return Text("no data", style="yellow")
+    filled = min(FULL, max(0, round(share * FULL)))
+    style = "red" if share > 1.0 else "yellow" if share > 0.97 else "grey70"
+    return Text("█" * filled + "·" * (FULL - filled), style=style) + Text(f" {share:6.1%}")
+
+
+def screen(frame: dict[str, Any], truth: dict[str, Any] | None = None) -> RenderableType:
+    """The whole screen from one controller frame, beside it the plant's own truth when there is one."""
+    parts: list[RenderableType] = [_head(frame, truth), _limits(frame)]
+    if frame["jobs"]:
+        parts.append(_jobs(frame))
+    parts.append(_alarms(frame))
+    return Group(*parts)
+
+
+def line(frame: dict[str, Any]) -> str:
+    """One line a second for a log or a pipe."""
+    return (
+        f"cycle {frame['cycle']:6d}  {frame['mode']:6s}  load {mw(frame['load_w'])} of {mw(frame['envelope_w'])} MW  "
+        f"caps {mw(frame['caps_w'])} MW  capped {frame['racks_capped']}/{frame['racks']}  "
+        f"known {frame['racks_known']}  step {frame.get('step_ms', 0.0):.1f} ms  alarms {len(frame['alarms'])}"
+    )
+
+
+def _head(frame: dict[str, Any], truth: dict[str, Any] | None) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    share = None if frame["load_w"] is None else frame["load_w"] / frame["envelope_w"]
+    by = f"  {frame['envelope_by']}" if frame["envelope_by"] else ""
+    table.add_row("envelope", bar(share), f"{mw(frame['load_w'])} of {mw(frame['envelope_w'])} MW{by}")
+    caps = f"caps {mw(frame['caps_w'])}  racks {mw(frame['racks_w'])}  wanted {mw(frame['demand_w'])} MW"
+    table.add_row("racks", f"{frame['racks_capped']} of {frame['racks']} capped", caps)
+    if truth is not None:
+        cooling = f"cooling {mw(truth['cooling_w'])}  losses {mw(truth['losses_w'])} MW"
+        table.add_row("plant", f"true load {mw(truth['site_power_w'])} MW", cooling)
+    cycle = f"cycle {frame['cycle']}  step {frame.get('step_ms', 0.0):.1f} ms  late {frame.get('late_cycles', 0)}"
+    table.add_row("control", frame["mode"].upper(), f"{cycle}  points/s {frame.get('points_per_s', 0.0):,.0f}")
+    return Panel(table, title="Headroom", border_style="grey50")
+
+
+def _limits(frame: dict[str, Any]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="grey70")
+    for column in ("limit", "load", "", "MW"):
+        table.add_column(column)
+    for feed in frame["feeds"]:
+        share = None if feed["load_w"] is None else feed["load_w"] / feed["limit_w"]
+        table.add_row(feed["id"], bar(share), "", f"{mw(feed['load_w'])} / {mw(feed['limit_w'])}")
+    for loop in frame["loops"]:
+        supply = "-" if loop["supply_c"] is None else f"{loop['supply_c']:.1f} C"
+        share = loop["heat_w"] / loop["limit_w"] if loop["limit_w"] > 0 else None
+        table.add_row(loop["id"], bar(share), supply, f"{mw(loop['heat_w'])} / {mw(loop['limit_w'])}")
+    return Panel(table, title="feeds and hottest loops", border_style="grey50")
+
+
+def _jobs(frame: dict[str, Any]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="grey70")
+    for column in ("job", "level", "racks", "capped", "because"):
+        table.add_column(column)
+    for job in frame["jobs"]:
+        table.add_row(job["id"], f"{job['level']:.3f}", str(job["racks"]), str(job["capped"]), job["why"])
+    return Panel(table, title="jobs furthest below what they ask", border_style="grey50")
+
+
+def _alarms(frame: dict[str, Any]) -> RenderableType:
+    said = frame["alarms"]
+    text = Text("\n".join(said), style="yellow") if said else Text("none", style="grey70")
+    return Panel(text, title=f"alarms ({len(said)})", border_style="yellow" if said else "grey50")
