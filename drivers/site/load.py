@@ -85,6 +85,7 @@ class Table:
         first = self.draft.where.setdefault(key, f"{self.name}.csv:{line}")
         if "id" in values and first != f"{self.name}.csv:{line}":
             self.note(line, f"id '{values['id']}' stands already in {first}", "Rename or remove one")
+            return
         try:
             self.rows.append(self.model.model_validate(values))
         except ValidationError as error:

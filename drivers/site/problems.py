@@ -27,6 +27,17 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.where}: {self.what}. {self.fix}"
 
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.where.rpartition(":")[0] or self.where
+
+    @property
+    def line(self) -> int:
+        """Line in the file, from 1; 1 if the problem is the file itself."""
+        line = self.where.rpartition(":")[2]
+        return int(line) if line.isdigit() else 1
+
 
 class SiteError(Exception):
     """The site's files cannot be used; `problems` lists every reason."""

@@ -1,0 +1,194 @@
+"""Every problem of a site in one run: names, figures, and whether its devices can be polled."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from drivers.profile import WORDS, Point, Profile
+from drivers.site import links, sums
+from drivers.site.load import find_site, read_draft
+from drivers.site.model import Device, Site
+from drivers.site.problems import Problem
+from drivers.site.reference import SITES
+from drivers.site.report import Report
+from drivers.site.write import TABLES
+
+GATEWAY_BUSY_MAX = 0.9  # of a gateway's time; the rest is for writes and for devices that answer late
+DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profile's name -> kind, where they differ
+
+
+def requests_per_poll(profile: Profile) -> int:
+    """Requests that read all polled points once: per block, across declared registers (or any, if holes are ok)."""
+    count = 0
+    for block in profile.blocks:
+        inside = [p for p in profile.points if p.fc == block.fc and block.first <= p.addr <= block.last]
+        declared = {a for p in inside for a in range(p.addr, _end(p))}
+        start = end = -1
+        for p in sorted((p for p in inside if p.poll or _scales(profile, p)), key=lambda p: p.addr):
+            joined = profile.holes_ok or all(a in declared for a in range(end, p.addr))
+            if start < 0 or not joined or _end(p) - start > profile.max_registers:
+                count, start = count + 1, p.addr
+            end = max(end, _end(p))
+    return count
+
+
+def _end(point: Point) -> int:
+    return point.addr + WORDS[point.type]
+
+
+def _scales(profile: Profile, point: Point) -> bool:
+    """Whether the point is the power of ten of a polled one."""
+    return any(p.poll and p.scale_point == point.name for p in profile.points)
+
+
+def measured_kind(profile: Profile) -> str:
+    """What a profile measures: node, cdu, storage, rack, loop, or a kind of cooling unit."""
+    if profile.protocol != "modbus":
+        kind = profile.name.removeprefix("dsx_")
+        return DSX_KINDS.get(kind, kind)
+    names = {p.name for p in profile.polled()}
+    if "soc_pct" in names:
+        return "storage"
+    return "cdu" if {"flow_lpm", "supply_c"} <= names else "node"
+
+
+def _things(site: Site) -> dict[str, str]:
+    """Everything a device can measure: id -> kind as in measured_kind."""
+    things = {row.id: kind for kind in ("node", "rack", "cdu", "loop") for row in getattr(site, f"{kind}s")}
+    things |= {row.id: "storage" for row in site.storage}
+    return things | {row.id: row.kind for row in site.cooling}
+
+
+def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
+    """Profile and measured thing exist and belong together; the address is complete and of its protocol."""
+    things, gateways = _things(report.site), {g.id for g in report.site.gateways}
+    for d in report.site.devices:
+        at = ("devices", d.id)
+        known = report.known(at, "measures", d.measures, things, "the site's tables")
+        if report.known(at, "profile", d.profile, profiles, "the device profiles"):
+            profile = profiles[d.profile]
+            if profile.protocol != ("modbus" if d.protocol == "modbus_tcp" else d.protocol):
+                what = f"protocol is {d.protocol}, profile '{d.profile}' speaks {profile.protocol}"
+                report.note(*at, what, "Use the profile's protocol or another profile")
+            elif known and measured_kind(profile) != things[d.measures]:
+                what = f"profile '{d.profile}' measures a {measured_kind(profile)}, '{d.measures}' is a"
+                report.note(*at, f"{what} {things[d.measures]}", "Correct `measures` or `profile`")
+        if d.gateway:
+            report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
+        _check_address(report, d)
+
+
+def _check_address(report: Report, d: Device) -> None:
+    at = ("devices", d.id)
+    if d.protocol == "dsx":
+        if not d.topic:
+            report.note(*at, f"'{d.id}' has no topic", "Give its DSX tagPath")
+        if d.gateway or d.host:
+            report.note(*at, f"'{d.id}' is on MQTT but has a Modbus address", "Leave gateway, host and port empty")
+    elif d.topic:
+        report.note(*at, f"'{d.id}' is on Modbus but has a topic", "Leave topic empty")
+    elif d.gateway and d.host:
+        report.note(*at, f"'{d.id}' has a gateway and a host", "Keep one: behind a gateway, or a connection of its own")
+    elif not d.gateway and not (d.host and d.port):
+        report.note(*at, f"'{d.id}' has no address", "Give gateway and unit, or host and port")
+
+
+def check_addresses(report: Report) -> None:
+    """One gateway per host:port, one device per unit id there, one device per topic."""
+    at_gateway: dict[str, tuple[str, int]] = {}
+    taken: dict[object, str] = {}
+    for g in report.site.gateways:
+        at_gateway[g.id] = (g.host, g.port)
+        first = taken.setdefault((g.host, g.port), g.id)
+        if first != g.id:
+            fix = "One connection per host:port: put all units behind one gateway"
+            report.note("gateways", g.id, f"{g.host}:{g.port} is also gateway '{first}'", fix)
+    for d in report.site.devices:
+        place: tuple[object, ...] = (d.topic,)
+        if d.protocol == "dsx":
+            text = f"topic '{d.topic}'"
+        else:
+            host, port = at_gateway.get(d.gateway, (d.host, d.port))
+            place, text = (host, port, d.unit), f"unit {d.unit} at {host}:{port}"
+            if not d.gateway and (host, port) in taken:
+                fix = f"Name gateway '{taken[host, port]}' instead of the host: it is one connection"
+                report.note("devices", d.id, f"{host}:{port} is a gateway", fix)
+        first = taken.setdefault(place, d.id) if place[0] else d.id
+        if first != d.id:
+            report.note("devices", d.id, f"{text} is also '{first}'", "Give each device a place of its own")
+
+
+def check_polling(report: Report, profiles: Mapping[str, Profile]) -> None:
+    """The polls of a gateway's units fit its time."""
+    units: dict[str, list[Device]] = defaultdict(list)
+    for d in report.site.devices:
+        if d.gateway and d.profile in profiles:
+            units[d.gateway].append(d)
+    requests = {name: requests_per_poll(profile) for name, profile in profiles.items()}
+    for g in report.site.gateways:
+        busy = sum(requests[d.profile] * g.service_ms / 1000 / d.period_s for d in units[g.id])
+        if busy > GATEWAY_BUSY_MAX:
+            longer = busy / GATEWAY_BUSY_MAX
+            what = f"the polls of its {len(units[g.id])} units take {busy:.2f} s of each second at {g.service_ms:g} ms"
+            fix = f"Lengthen their period_s {longer:.2f} times, or divide the units over {-(-longer // 1):.0f} gateways"
+            report.note("gateways", g.id, what, fix)
+
+
+def check_meters(report: Report) -> None:
+    """Each node above a rack has a meter or all its children have; CDUs, loops, units and batteries report."""
+    site = report.site
+    if report.unread:
+        return  # a device that could not be read may be the one
+    measured = {d.measures for d in site.devices}
+    children: dict[str, list[str]] = defaultdict(list)
+    for n in site.nodes:
+        children[n.parent].append(n.id)
+    nodes = {n.id: n for n in site.nodes}
+    above: set[str] = set()
+    for rack in site.racks:
+        for name in (rack.pdu_a, rack.pdu_b):
+            while name in nodes and name not in above:
+                above.add(name)
+                name = nodes[name].parent  # noqa: PLW2901 - walks up
+    for n in site.nodes:
+        below = children[n.id]
+        if n.id in above and n.id not in measured and not (below and all(c in measured for c in below)):
+            fix = "Add its meter to devices.csv, or meters of all its children"
+            report.note("nodes", n.id, f"{n.kind} '{n.id}' carries racks and has no meter", fix)
+    for table in ("cdus", "loops", "cooling", "storage"):
+        for row in getattr(site, table):
+            if row.id not in measured:
+                report.note(table, row.id, f"nothing reports on '{row.id}'", "Add its device to devices.csv")
+
+
+def check_site(site: Site, profiles: Mapping[str, Profile], unread: Collection[str] = ()) -> list[Problem]:
+    """Every problem of a site, by file and line. `unread`: ids whose rows could not be read (Draft.unread)."""
+    report = Report(site, unread)
+    for rule in (*links.RULES, *sums.RULES):
+        rule(report)
+    check_devices(report, profiles)
+    check_addresses(report)
+    check_polling(report, profiles)
+    check_meters(report)
+    return in_order(report.problems)
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """By file (site.yaml, then the tables) and line."""
+    files = ["site", *TABLES]
+
+    def key(problem: Problem) -> tuple[int, int]:
+        stem = problem.file.partition(".")[0]
+        return files.index(stem) if stem in files else len(files), problem.line
+
+    return sorted(problems, key=key)
+
+
+def check_path(name_or_path: str | Path, profiles: Mapping[str, Profile]) -> list[Problem]:
+    """Every problem of the files of a site, or of a built-in one. SiteError if there is no such site."""
+    path = find_site(name_or_path)
+    if path is None:
+        return check_site(SITES[str(name_or_path)](), profiles)
+    draft = read_draft(path)
+    more = check_site(draft.site, profiles, draft.unread) if draft.site else []
+    return in_order(draft.problems + more)

@@ -1,0 +1,188 @@
+"""Rules on a site's figures: floors and safe caps fit every rating, loop and the envelope; caps can be expressed."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from drivers.site.catalog import MEASURED, curve
+from drivers.site.cooling import COOLANTS
+from drivers.site.links import HEAT_REJECTION, cycles, duty
+from drivers.site.model import Node, Rack, Site
+from drivers.site.report import Report
+
+RackPower = Callable[[Rack], float]
+STEPS_MIN = 50  # steps that a cap register must have between floor and nameplate
+
+
+def limit_w(node: Node, power_factor: float) -> float:
+    """Continuous active power of a node at a power factor [W]."""
+    per_unit = {
+        "W": 1.0,
+        "VA": power_factor,
+        "A": power_factor * node.volt_v * (math.sqrt(3) if node.phases == 3 else 1),
+    }
+    return node.rating * node.derating * per_unit[node.rating_unit]
+
+
+def node_loads(site: Site, rack_w: RackPower) -> dict[str, float]:
+    """Load at every node's output [W]: racks by their cord shares, losses, other loads, all duty cooling at full power.
+
+    Names that lead nowhere are left out, and so are nodes in a ring.
+    """
+    nodes = {n.id: n for n in site.nodes}
+    own: dict[str, float] = defaultdict(float)
+    for rack in site.racks:
+        own[rack.pdu_a] += rack_w(rack) * rack.share_a
+        own[rack.pdu_b] += rack_w(rack) * (1 - rack.share_a)
+    for load in site.loads:
+        own[load.node] += load.power_w
+    draws = [(u.fed_from, u.power_w) for u in site.cooling if not u.standby]
+    draws += [(c.fed_from, c.pump_w) for c in site.cdus if c.kind == "row"]
+    for feeds, power_w in draws:
+        for feed in feeds:
+            own[feed] += power_w / len(feeds)
+    ringed = {name for ring in cycles(nodes) for name in ring}
+    total = {name: own[name] for name in nodes if name not in ringed}
+    for name in sorted(total, key=lambda n: -_depth(nodes, n, ringed)):
+        parent = nodes[name].parent
+        if parent in total:
+            total[parent] += total[name] / nodes[name].efficiency
+    return total
+
+
+def _depth(nodes: Mapping[str, Node], name: str, ringed: set[str]) -> int:
+    depth = 0
+    while name in nodes and name not in ringed:
+        depth, name = depth + 1, nodes[name].parent
+    return depth
+
+
+def site_w(site: Site, rack_w: RackPower) -> float:
+    """Power at the utility meters together [W] (see node_loads)."""
+    loads = node_loads(site, rack_w)
+    return sum(loads[n.id] for n in site.nodes if n.kind == "utility_feed" and n.id in loads)
+
+
+def check_rack_powers(report: Report) -> None:
+    """floor <= safe cap <= nameplate, idle and other power below them, and a register that can say it."""
+    kinds = {j.id: j.kind for j in report.site.jobs}
+    for r in report.site.racks:
+        at = ("racks", r.id)
+        if not r.floor_w <= r.safe_cap_w <= r.max_w:
+            what = f"floor_w {r.floor_w:g}, safe_cap_w {r.safe_cap_w:g}, max_w {r.max_w:g} are out of order"
+            report.note(*at, what, "Keep floor_w <= safe_cap_w <= max_w")
+        if r.idle_w > r.max_w:
+            report.note(*at, f"idle_w {r.idle_w:g} is above max_w {r.max_w:g}", "Idle power is below nameplate")
+        if r.other_w >= r.floor_w:
+            fix = "A floor must leave its GPUs power: raise floor_w or correct other_w"
+            report.note(*at, f"other_w {r.other_w:g} takes all of floor_w {r.floor_w:g}", fix)
+        elif (r.gpu_model, kinds.get(r.job, "inference")) in MEASURED and r.max_w > r.other_w:
+            lowest = curve(r.gpu_model, kinds.get(r.job, "inference"))[0][0]
+            least_w = r.other_w + lowest * (r.max_w - r.other_w)
+            if r.floor_w < least_w * (1 - 1e-9):
+                what = f"floor_w {r.floor_w:g} leaves the GPUs less than the lowest cap measured ({lowest:.0%})"
+                report.note(
+                    *at, what, f"Raise floor_w to {math.ceil(least_w)}: below it nothing is known of their work"
+                )
+        _check_register(report, r)
+
+
+def _check_register(report: Report, r: Rack) -> None:
+    actuator = report.site.actuators.get(r.actuator)
+    if actuator is None:
+        return
+    at, step_w = ("racks", r.id), actuator.resolution_w
+    if r.max_w > actuator.register_max_w:
+        what = f"max_w {r.max_w:g} does not fit actuator '{r.actuator}', which ends at {actuator.register_max_w:g} W"
+        report.note(*at, what, "Use an actuator with a larger register or scale")
+    if step_w * STEPS_MIN > r.max_w - r.floor_w > 0:
+        what = f"actuator '{r.actuator}' has steps of {step_w:g} W over {r.max_w - r.floor_w:g} W"
+        report.note(*at, what, f"A cap needs at least {STEPS_MIN} steps between floor_w and max_w")
+    if math.floor(r.safe_cap_w / step_w) * step_w < r.floor_w <= r.safe_cap_w:
+        what = f"safe_cap_w {r.safe_cap_w:g}, rounded down to steps of {step_w:g} W, is below floor_w {r.floor_w:g}"
+        report.note(*at, what, "Raise safe_cap_w by one step")
+
+
+def check_fit(report: Report) -> None:
+    """Floors and safe caps, with losses, loads and cooling, fit every node and the envelope; on one cord, too."""
+    site = report.site
+    pf = site.control.power_factor_worst
+    for label, rack_w in _LEVELS:
+        loads = node_loads(site, rack_w)
+        alone = _one_cord(site, rack_w)
+        for n in site.nodes:
+            limit = limit_w(n, pf)
+            fix = f"Raise the rating, or lower the {label} below it"
+            if loads.get(n.id, 0.0) > limit:
+                what = f"{label} below {n.kind} '{n.id}' need {_w(loads[n.id])}, it may carry {_w(limit)}"
+                report.note("nodes", n.id, what, fix)
+            elif alone.get(n.id, 0.0) > limit:
+                what = f"{label} on {n.kind} '{n.id}' need {_w(alone[n.id])} when the other cords are lost"
+                report.note("nodes", n.id, f"{what}, it may carry {_w(limit)}", fix)
+        need = sum(loads.get(n.id, 0.0) for n in site.nodes if n.kind == "utility_feed")
+        if need > site.control.envelope_w:
+            what = f"{label} with losses, loads and cooling need {_w(need)}, the envelope is"
+            fix = f"Raise the envelope or lower the {label}"
+            report.note("site", "control.envelope_w", f"{what} {_w(site.control.envelope_w)}", fix)
+
+
+def _one_cord(site: Site, rack_w: RackPower) -> dict[str, float]:
+    """Load of PDUs and busways when all their racks have lost the other cord [W]."""
+    nodes = {n.id: n for n in site.nodes}
+    loads: dict[str, float] = defaultdict(float)
+    for rack in site.racks:
+        for pdu in {rack.pdu_a, rack.pdu_b} & nodes.keys():
+            loads[pdu] += rack_w(rack)
+            above = nodes.get(nodes[pdu].parent)
+            if above is not None and above.kind == "busway":
+                loads[above.id] += rack_w(rack) / nodes[pdu].efficiency
+    return loads
+
+
+def check_heat(report: Report) -> None:
+    """The heat of floors and safe caps fits every CDU and loop; duty pumps carry the loop's flow."""
+    site = report.site
+    loop_of = {c.id: c.loop for c in site.cdus}
+    for label, rack_w in _LEVELS:
+        by_cdu: dict[str, float] = defaultdict(float)
+        by_loop: dict[str, float] = defaultdict(float)
+        for r in site.racks:
+            by_cdu[r.cdu] += rack_w(r) * r.liquid_share
+            by_loop[loop_of.get(r.cdu, "")] += rack_w(r) * r.liquid_share
+        for cdu in site.cdus:
+            if by_cdu[cdu.id] > cdu.capacity_w:
+                what = f"{label} give CDU '{cdu.id}' {_w(by_cdu[cdu.id])} of heat, its capacity is {_w(cdu.capacity_w)}"
+                report.note("cdus", cdu.id, what, f"Move racks to another CDU or lower their {label}")
+        for loop in site.loops:
+            spread_k = loop.return_max_c - loop.supply_c
+            carry_w = loop.flow_lpm * COOLANTS[loop.coolant].w_per_lpm_k * spread_k
+            reject_w = duty(site, loop.id, HEAT_REJECTION)
+            for able_w, how in ((carry_w, f"its flow carries at {spread_k:g} K"), (reject_w, "its units reject")):
+                if by_loop[loop.id] > able_w > 0 and not (report.unread and able_w == reject_w):
+                    what = f"{label} give loop '{loop.id}' {_w(by_loop[loop.id])} of heat, {how} {_w(able_w)}"
+                    report.note("loops", loop.id, what, f"Add cooling or lower the {label}")
+
+
+def check_plant(report: Report) -> None:
+    """Every loop has duty pumps for its flow and something that rejects heat."""
+    site = report.site
+    for loop in site.loops if not report.unread else ():
+        pumps_lpm = duty(site, loop.id, ("pump",))
+        if pumps_lpm < loop.flow_lpm:
+            what = f"the duty pumps of loop '{loop.id}' move {pumps_lpm:g} L/min, its flow_lpm is {loop.flow_lpm:g}"
+            report.note("loops", loop.id, what, "Add a pump to cooling.csv or lower flow_lpm")
+        if duty(site, loop.id, HEAT_REJECTION) == 0:
+            fix = "Add a chiller, dry cooler or tower to cooling.csv"
+            report.note("loops", loop.id, f"nothing takes the heat out of loop '{loop.id}'", fix)
+
+
+def _w(power_w: float) -> str:
+    """A power for people, with enough digits to see the difference."""
+    return f"{power_w / 1e6:.3f} MW" if power_w >= 1e6 else f"{power_w / 1e3:.2f} kW"
+
+
+_LEVELS: tuple[tuple[str, RackPower], ...] = (
+    ("floors", lambda r: r.floor_w),
+    ("safe caps", lambda r: r.safe_cap_w),
+)
+RULES: tuple[Callable[[Report], None], ...] = (check_rack_powers, check_fit, check_heat, check_plant)
