@@ -1,0 +1,243 @@
+"""One MQTT 3.1.1 session that lives for ever: bounded both ways, subscribed in one place, suspicious of silence."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import ssl
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import aiomqtt
+
+from drivers.clock import Clock
+from drivers.supervise import Backoff
+
+log = logging.getLogger(__name__)
+_library_log = logging.getLogger("drivers.mqtt.library")
+_library_log.setLevel(logging.CRITICAL)  # what the library warns of (pending calls, queues) is counted here
+
+CONNECT_S = 5.0
+PROBE_S = 2.0  # between our messages to ourselves
+SILENCE_S = 7.0  # without any message, ours included: the link is dead, whatever TCP says
+MAX_QUEUE = 4096
+BREATH = 50  # messages sent before other tasks get a turn
+
+OnMessage = Callable[[str, bytes, bool], None]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the broker is and who we are there."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls_ca: str | None = None  # file; None is plain TCP
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """TLS with the site's own CA, or None; OSError when a file cannot be read."""
+        if self.tls_ca is None:
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca)
+        if self.tls_cert is not None:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        return context
+
+
+def endpoint(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """The broker of a site file, with credentials from HEADROOM_MQTT_{USERNAME,PASSWORD,CA,CERT,KEY}."""
+
+    def get(name: str) -> str | None:
+        return environ.get(f"HEADROOM_MQTT_{name}") or None
+
+    return Endpoint(host, port, get("USERNAME"), get("PASSWORD"), get("CA"), get("CERT"), get("KEY"))
+
+
+def _inbox(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
+    """A queue type that hands each message over at once: nothing piles up, the socket is the bound."""
+
+    class Inbox(asyncio.Queue[aiomqtt.Message]):
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            deliver(item)
+
+    return Inbox
+
+
+class Session:
+    """Connects, subscribes, reconnects with back-off and jitter until stopped.
+
+    `on_message(topic, payload, retained)` runs in the event loop as messages arrive and must be quick; what it
+    raises is counted. `on_connect()` runs after every successful subscription. `probe_topic` is a topic of our own
+    on which we hear ourselves: end-to-end proof of the broker, even when nobody else talks.
+    """
+
+    def __init__(
+        self,
+        where: Endpoint,
+        clock: Clock,
+        *,
+        name: str,
+        subscriptions: Sequence[str],
+        on_message: OnMessage,
+        on_connect: Callable[[], None] | None = None,
+        probe_topic: str = "",
+        max_queue: int = MAX_QUEUE,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = name
+        self.counters: Counter[str] = Counter()
+        self.up = False
+        self.detail = "not started"
+        self._where = where
+        self._clock = clock
+        self._subscriptions = [*subscriptions, *([probe_topic] if probe_topic else [])]
+        self._on_message = on_message
+        self._on_connect = on_connect
+        self._probe_topic = probe_topic
+        self._queue: deque[tuple[str, bytes, bool]] = deque()
+        self._max_queue = max_queue
+        self._backoff = backoff or Backoff(first_s=0.3, longest_s=5.0)
+        self._filled = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._heard_s = -math.inf
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def queued(self) -> int:
+        """Messages waiting to be sent."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._stop.clear()
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        """Send what is queued, disconnect, and return when the session has ended."""
+        if self._task is None:
+            return
+        self._stop.set()
+        self._filled.set()
+        await self._task
+        self._task = None
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Queue a message (QoS 0), never wait; False while the link is down. A full queue drops its oldest."""
+        if not self.up:
+            self.counters["refused_down"] += 1
+            return False
+        if len(self._queue) >= self._max_queue:
+            self._queue.popleft()
+            self.counters["dropped_oldest"] += 1
+        self._queue.append((topic, payload, retain))
+        self._filled.set()
+        return True
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            since_s = self._clock.now_s()
+            try:
+                await self._connected_life()
+            except (aiomqtt.MqttError, OSError, ssl.SSLError, ValueError) as error:
+                self.detail = str(error) or type(error).__name__
+                log.log(logging.WARNING if failures == 0 else logging.DEBUG, "%s: %s", self.name, self.detail)
+            finally:
+                self.up = False
+                self.counters["dropped_down"] += len(self._queue)
+                self._queue.clear()
+            if self._stop.is_set():
+                break
+            failures = 1 if self._clock.now_s() - since_s > SILENCE_S else failures + 1
+            self.counters["reconnects"] += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), self._backoff.wait_s(failures))
+        self.detail = "stopped"
+
+    def _client(self) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            self._where.host,
+            self._where.port,
+            username=self._where.username,
+            password=self._where.password,
+            tls_context=self._where.tls_context(),
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=True,
+            keepalive=10,
+            timeout=CONNECT_S,
+            logger=_library_log,
+            queue_type=_inbox(self._deliver),
+        )
+
+    async def _connected_life(self) -> None:
+        """From connection to loss, or to `stop`."""
+        async with self._client() as client:
+            self._heard_s = self._clock.now_s()
+            if self._subscriptions:
+                await client.subscribe([(topic, 0) for topic in self._subscriptions])
+            self.up, self.detail = True, ""
+            log.info("%s: connected to %s:%d", self.name, self._where.host, self._where.port)
+            if self._on_connect is not None:
+                self._on_connect()
+            jobs = [asyncio.create_task(job) for job in (self._lost(client), self._send(client), self._watch())]
+            try:
+                done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                for job in done:
+                    job.result()
+            finally:
+                for job in jobs:
+                    job.cancel()
+                await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _lost(self, client: aiomqtt.Client) -> None:
+        """Raise when the connection ends; messages themselves go through the inbox."""
+        async for _ in client.messages:
+            self.counters["unexpected"] += 1
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        """Empty the queue; a blocked socket holds only this task. Returns when stopped and empty."""
+        sent = 0
+        while True:
+            while self._queue:
+                topic, payload, retain = self._queue.popleft()
+                await client.publish(topic, payload, qos=0, retain=retain, timeout=SILENCE_S)
+                self.counters["sent"] += 1
+                sent += 1
+                if sent % BREATH == 0:
+                    await self._clock.sleep_until(self._clock.now_s())
+            if self._stop.is_set():
+                return
+            self._filled.clear()
+            await self._filled.wait()
+
+    async def _watch(self) -> None:
+        """Probe, and raise when nothing has come back for too long."""
+        if not self._probe_topic:
+            await self._stop.wait()
+            return
+        while True:
+            now_s = self._clock.now_s()
+            if now_s - self._heard_s > SILENCE_S:
+                self.counters["silences"] += 1
+                raise aiomqtt.MqttError(f"nothing received for {SILENCE_S:g} s")
+            self.publish(self._probe_topic, b"1")
+            await self._clock.sleep_until(now_s + PROBE_S)
+
+    def _deliver(self, message: aiomqtt.Message) -> None:
+        self._heard_s = self._clock.now_s()
+        topic = message.topic.value
+        if topic == self._probe_topic:
+            return
+        self.counters["received"] += 1
+        try:
+            self._on_message(topic, message.payload, message.retain)
+        except Exception:
+            self.counters["handler_errors"] += 1
+            log.exception("%s: message on %s", self.name, topic)
