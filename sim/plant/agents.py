@@ -1,0 +1,48 @@
+"""The racks' agents: hold leases, obey them, report. The rules themselves are in drivers/lease."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from drivers.lease import Group, Holder, Ints, Lease, LeaseError, Refusal, Report, compile_groups
+from drivers.points import Floats
+from drivers.site.model import Site
+
+
+class Agents:
+    """All agents of a site; boot default is each rack's safe cap."""
+
+    def __init__(self, site: Site, now_s: float, *, boot: int, seed: int) -> None:
+        safe = np.array([r.safe_cap_w for r in site.racks])
+        self.groups: dict[str, Group] = compile_groups(site.lease_groups, [r.id for r in site.racks])
+        self.holder = Holder(np.floor(safe).astype(np.int64), now_s, boot=boot, seed=seed)
+        self.refused = 0  # rack leases not taken, all time
+        self.garbled = 0  # messages that meant no group of ours
+
+    def accept(self, lease: Lease, now_s: float) -> Ints:
+        """Offer a lease to its group; a Refusal per rack of the message, empty when it meant no group of ours."""
+        group = self.groups.get(lease.group)
+        try:
+            if group is None:
+                raise LeaseError(f"no group {lease.group}")
+            group.check(lease)
+        except LeaseError:
+            self.garbled += 1
+            return np.empty(0, dtype=np.int64)
+        refusal = self.holder.accept(lease, group.racks, now_s)
+        self.refused += int((refusal != Refusal.ACCEPTED).sum())
+        return refusal
+
+    def step(self, now_s: float) -> Floats:
+        """Caps in force [R] at `now_s` [s]."""
+        return self.holder.step(now_s)
+
+    def reports(self, power_w: Floats) -> Iterator[Report]:
+        """One report per group, with each agent's own power measurement [R]."""
+        for group in self.groups.values():
+            yield self.holder.report(group, power_w)
+
+    def columns(self, power_w: Floats) -> Floats:
+        """The agents' slab [R, len(AGENT_POINTS)] as its reports would fill it."""
+        h = self.holder
+        return np.column_stack([np.rint(power_w), np.ceil(h.in_force_w), h.epoch, h.seq, h.beat]).astype(np.float64)

@@ -1,0 +1,206 @@
+"""Turns a scenario's timeline into the plant's faults and demands, step by step."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from drivers.points import Floats, Ints
+from drivers.site.model import Site
+from sim.plant.electrical import ElecState
+from sim.plant.events import (
+    CoolingTrip,
+    DeviceFault,
+    Event,
+    HeatWave,
+    IgnoreCaps,
+    Inference,
+    Outage,
+    Scenario,
+    Training,
+)
+from sim.plant.jobs import JobState
+from sim.plant.network import Bools, Network, PlantError
+from sim.plant.thermal import ThermalState
+
+
+@dataclass
+class Faults:
+    """What is wrong with devices now, by position; True is faulty."""
+
+    silent: Bools  # [devices]
+    frozen: Bools
+    sentinel: Bools
+    gateway_silent: Bools  # [gateways]
+    ignores_caps: Bools  # [R]
+
+
+@dataclass
+class Ramp:
+    """Straight lines, one per element: from `start` at `at_s` to `end` over `over_s`; arrays of one shape."""
+
+    start: Floats
+    end: Floats
+    at_s: Floats
+    over_s: Floats
+
+    @classmethod
+    def at_rest(cls, value: Floats) -> "Ramp":
+        """Stays where it is."""
+        return cls(value.copy(), value.copy(), np.zeros(len(value)), np.zeros(len(value)))
+
+    def value(self, t_s: float) -> Floats:
+        """Where each line is at `t_s`."""
+        gone = np.clip((t_s - self.at_s) / np.maximum(self.over_s, 1e-9), 0.0, 1.0)
+        result: Floats = self.start + (self.end - self.start) * np.where(self.over_s > 0.0, gone, 1.0)
+        return result
+
+    def turn(self, which: Ints | slice, to: float, at_s: float, over_s: float) -> None:
+        """From where they are at `at_s`, move to `to`."""
+        self.start[which] = self.value(at_s)[which]
+        self.end[which], self.at_s[which], self.over_s[which] = to, at_s, over_s
+
+
+@dataclass
+class Director:
+    """Holds the timeline; `apply` brings the states to a time."""
+
+    site: Site
+    scenario: Scenario
+    network: Network
+    jobs: JobState
+    elec: ElecState
+    thermal: ThermalState
+    rise_k: float = 0.0
+    faults: Faults = field(init=False)
+
+    def __post_init__(self) -> None:
+        devices, racks = len(self.site.devices), len(self.site.racks)
+        self.faults = Faults(
+            *(np.zeros(n, dtype=bool) for n in (devices, devices, devices, len(self.site.gateways), racks))
+        )
+        order = sorted(range(len(self.scenario.events)), key=lambda i: self.scenario.events[i].at_s)
+        self._todo = [self.scenario.events[i] for i in order]
+        self._back: list[tuple[float, Event]] = []
+        self._share = Ramp.at_rest(self.jobs.share)
+        self._heat = Ramp.at_rest(np.zeros(1))
+        for event in self._todo:
+            self._check(event)
+
+    def apply(self, t_s: float) -> None:
+        """Do what is due at `t_s` [s since start], undo what is over, and move ramps."""
+        while self._todo and self._todo[0].at_s <= t_s:
+            self._start(self._todo.pop(0))
+        for over in [b for b in self._back if b[0] <= t_s]:
+            self._back.remove(over)
+            self._switch(over[1], on=False)
+        self.jobs.share[:] = self._share.value(t_s)
+        self.rise_k = float(self._heat.value(t_s)[0])
+
+    def weather_c(self, t_s: float) -> tuple[float, float]:
+        """Dry-bulb and wet-bulb temperature [C]."""
+        w, start = self.scenario.weather, self.scenario.start_hour
+        hour = start + t_s / 3600.0
+        dry = w.dry_bulb_c + w.swing_k * (_peak_at(15.0, hour) - _peak_at(15.0, start)) + self.rise_k
+        return dry, dry - w.depression_k
+
+    def day(self, t_s: float) -> float:
+        """Inference demand against that at the start."""
+        amplitude, start = self.scenario.inference_daily, self.scenario.start_hour
+        return (1.0 + amplitude * _peak_at(20.0, start + t_s / 3600.0)) / (1.0 + amplitude * _peak_at(20.0, start))
+
+    def _start(self, event: Event) -> None:
+        if isinstance(event, Training | Inference):
+            self._steer(event)
+        elif isinstance(event, HeatWave):
+            self._heat.turn(slice(None), event.rise_k, event.at_s, event.over_s)
+        else:
+            self._switch(event, on=True)
+            if event.for_s > 0.0:
+                self._back.append((event.at_s + event.for_s, event))
+
+    def _steer(self, event: Training | Inference) -> None:
+        gangs = self._gangs(event)
+        if event.to is not None:
+            self._share.turn(gangs, event.to, event.at_s, event.over_s if event.at_s > 0.0 else 0.0)
+        if isinstance(event, Training):
+            for name in ("depth", "period_s", "checkpoint_every_s"):
+                value = getattr(event, name)
+                if value is not None:
+                    getattr(self.jobs, name)[gangs] = value
+
+    def _switch(self, event: Event, *, on: bool) -> None:
+        if isinstance(event, Outage):
+            self.elec.in_service[self._node(event)] = not on
+        elif isinstance(event, CoolingTrip):
+            self.thermal.unit_ok[self._unit(event)] = not on
+        elif isinstance(event, DeviceFault):
+            getattr(self.faults, event.how)[self._devices(event)] = on
+        elif isinstance(event, IgnoreCaps):
+            self.faults.ignores_caps[_evenly(np.arange(len(self.site.racks)), event.count)] = on
+        elif event.do == "gateway_silent":
+            self.faults.gateway_silent[event.nth : event.nth + event.count] = on
+
+    def _check(self, event: Event) -> None:
+        """PlantError when the site has nothing that the event could mean."""
+        if isinstance(event, Training | Inference):
+            self._gangs(event)
+        elif isinstance(event, Outage):
+            self._node(event)
+        elif isinstance(event, CoolingTrip):
+            self._unit(event)
+        elif isinstance(event, DeviceFault):
+            self._devices(event)
+        elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
+            raise PlantError(f"{event.do}: the site has {len(self.site.gateways)} gateways, no number {event.nth}")
+
+    def _gangs(self, event: Training | Inference) -> Ints:
+        gangs, names = self.network.gangs, self.network.gang_names
+        of_kind = np.flatnonzero(gangs.training == (event.do == "training"))
+        if event.jobs == "all":
+            return of_kind
+        if event.jobs == "largest" and len(of_kind):
+            gpus = np.bincount(self.network.racks.gang, weights=[r.gpus for r in self.site.racks])
+            return of_kind[[np.argmax(gpus[of_kind])]]
+        found = np.array([g for g in of_kind if names[g] == event.jobs], dtype=np.int64)
+        if not len(found):
+            raise PlantError(f"{event.do}: the site has no {event.do} job {event.jobs}")
+        return found
+
+    def _node(self, event: Outage) -> int:
+        above = {p for n in self.site.nodes if n.kind == event.feeding for p in self.site.ancestors(n.id)}
+        found = [
+            i
+            for i, n in enumerate(self.site.nodes)
+            if (n.id == event.id if event.id else n.kind == event.kind and (not event.feeding or n.id in above))
+        ]
+        if event.nth >= len(found):
+            what = event.id or f"{event.kind} number {event.nth}"
+            raise PlantError(f"outage: the site has no {what}" + (f" feeding a {event.feeding}" * bool(event.feeding)))
+        return found[event.nth]
+
+    def _unit(self, event: CoolingTrip) -> int:
+        found = [
+            i
+            for i, u in enumerate(self.site.cooling)
+            if not u.standby and (u.kind == event.kind or (event.kind == "rejection" and u.kind != "pump"))
+        ]
+        if event.nth >= len(found):
+            raise PlantError(f"cooling_trip: the site has {len(found)} of {event.kind}, no number {event.nth}")
+        return found[event.nth]
+
+    def _devices(self, event: DeviceFault) -> Ints:
+        kind = {n.id: "pdu" if n.kind == "pdu" else "meter" for n in self.site.nodes}
+        kind |= {c.id: "cdu" for c in self.site.cdus} | {s.id: "storage" for s in self.site.storage}
+        found = [i for i, d in enumerate(self.site.devices) if kind.get(d.measures) == event.measures]
+        if not found:
+            raise PlantError(f"device_fault: the site has no device that measures a {event.measures}")
+        return _evenly(np.array(found), event.count)
+
+
+def _peak_at(peak_hour: float, hour: float) -> float:
+    return math.cos(2.0 * math.pi * (hour - peak_hour) / 24.0)
+
+
+def _evenly(of: Ints, count: int) -> Ints:
+    return of[np.linspace(0, len(of) - 1, min(count, len(of))).round().astype(np.int64)]

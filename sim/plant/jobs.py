@@ -1,0 +1,215 @@
+"""What racks want and what they draw: gangs in lock-step, inference with bursts, settling caps, throttling GPUs.
+
+The plant's own work-power law, apart from the controller's curves: power = s + (1 - s) f^2 of the frequency f, and
+throughput = 1 / (a / f + 1 - a), a roofline with compute share a. With s = 0.2, a = 0.75 it gives 0.68 of the
+throughput at half of the power and 0.87 at three quarters, between the measured sets of FACTS C.4.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from drivers.points import Floats
+from sim.plant.network import DT_S, Bools, Gangs, Racks
+
+LEAST_FREQUENCY = 0.05
+EDGE = 0.06  # share of a period that the slope between compute and communication takes
+WAIT_SHARE = 0.55  # draw of a rack that waits for slower ones, of its plateau (busy polling)
+CHECKPOINT_SHARE = 0.5  # draw while a checkpoint is written
+CHECKPOINT_SLOPE_S = 2.0
+THROTTLE_C, SHUTDOWN_C = 89.0, 95.0  # FACTS C.2
+NOISE_TAU_S = 8.0
+
+
+class JobState(NamedTuple):
+    """Changes in place. `share` to `checkpoint_s` are set by the scenario, the rest by the step."""
+
+    share: Floats  # [G] plateau as share of nameplate
+    depth: Floats  # [G] of the swing, share of the plateau, downwards
+    period_s: Floats
+    comm: Floats  # [G] share of the period in communication
+    checkpoint_every_s: Floats  # 0 is never
+    checkpoint_s: Floats
+    checkpoint_at_s: Floats  # phase of the checkpoints
+    compute_share: Floats  # [G] a of the work law
+    phase: Floats  # [G] periods done
+    pace: Floats  # [G] 0..1
+    work: Floats  # [G] rack seconds at full speed
+    burst: Floats  # [G] extra share, decays
+    spread: Floats  # [R] of the rack's plateau, 0..
+    lead: Floats  # [R] phase against its gang
+    static: Floats  # [R] s of the work law
+    noise: Floats  # [R] inference, share of nameplate
+    plateau_w: Floats  # [R] demand at the job's plateau
+    demand_w: Floats  # [R] demand of this step, uncapped
+    power_w: Floats  # [R]
+    speed: Floats  # [R] scratch
+    limit_w: Floats  # [R] settled limit of the actuator
+    throttled: Bools  # [R] by temperature, now
+    dead: Bools  # [R] shut down by its own protection
+
+
+def start_jobs(racks: Racks, gangs: Gangs, rng: np.random.Generator) -> JobState:
+    """Draw the individual differences of racks and gangs; caps settled at nameplate."""
+    n, g = len(racks.gang), len(gangs.racks)
+    return JobState(
+        share=np.full(g, 0.75),
+        depth=np.where(gangs.training, rng.uniform(0.2, 0.35, g), 0.0),
+        period_s=rng.uniform(1.5, 6.0, g),
+        comm=rng.uniform(0.2, 0.35, g),
+        checkpoint_every_s=np.zeros(g),
+        checkpoint_s=np.full(g, 10.0),
+        checkpoint_at_s=rng.uniform(0.0, 1.0, g),
+        compute_share=rng.uniform(0.65, 0.85, g),
+        phase=rng.uniform(0.0, 1.0, g),
+        pace=np.ones(g),
+        work=np.zeros(g),
+        burst=np.zeros(g),
+        spread=rng.uniform(0.0, 0.014, n),  # node-to-node sd of 0.7 % (FACTS P.3) is 0.4 % here, per rack of 8
+        lead=rng.normal(0.0, 0.01, n),
+        static=rng.normal(0.2, 0.01, n),
+        noise=np.zeros(n),
+        plateau_w=np.zeros(n),
+        demand_w=np.zeros(n),
+        power_w=np.zeros(n),
+        speed=np.ones(n),
+        limit_w=racks.max_w.copy(),
+        throttled=np.zeros(n, dtype=bool),
+        dead=np.zeros(n, dtype=bool),
+    )
+
+
+@njit(cache=True)
+def settle(racks: Racks, s: JobState, caps_w: Floats, history: Floats, head: int, ignores: Bools) -> None:
+    """Caps in force [R] act after the actuator's latency and settle as first order; `history` [K, R] is a ring."""
+    ring = len(history)
+    history[head] = caps_w
+    for r in range(len(caps_w)):
+        wanted = history[(head - racks.delay_steps[r]) % ring, r]
+        step = racks.resolution_w[r]
+        wanted = max(math.floor(wanted / step) * step, racks.least_w[r])
+        if ignores[r]:
+            wanted = racks.max_w[r]
+        s.limit_w[r] += (min(wanted, racks.max_w[r]) - s.limit_w[r]) * racks.settle[r]
+
+
+@njit(cache=True)
+def guard_silicon(racks: Racks, s: JobState, silicon_c: Floats) -> None:
+    """The GPUs' own protection: throttle from 89 C, off for good at 95 C (FACTS C.2)."""
+    for r in range(len(silicon_c)):
+        over = (silicon_c[r] - THROTTLE_C) / (SHUTDOWN_C - THROTTLE_C)
+        s.throttled[r] = over > 0.0
+        if over >= 1.0:
+            s.dead[r] = True
+        if over > 0.0:
+            room = racks.max_w[r] - racks.least_w[r]
+            s.limit_w[r] = min(s.limit_w[r], racks.least_w[r] + room * max(0.0, 1.0 - over))
+
+
+@njit(cache=True)
+def work_speed(power_share: float, static: float, compute: float) -> float:
+    """Throughput as share of full at a share of full GPU power."""
+    f = math.sqrt(max((power_share - static) / (1.0 - static), LEAST_FREQUENCY**2))
+    return min(1.0, 1.0 / (compute / f + 1.0 - compute))
+
+
+@njit(cache=True)
+def _area(x: float, comm: float) -> float:
+    """Integral from 0 to x periods of the wave that is 1 in compute, 0 in communication, with finite slopes."""
+    whole = math.floor(x)
+    y = x - whole
+    high = 1.0 - comm - EDGE  # top, then slope down, bottom, slope up
+    low = comm - EDGE
+    area = min(y, high)
+    if y > high:
+        t = min(y - high, EDGE)
+        area += t - t * t / (2.0 * EDGE)
+    if y > high + EDGE + low:
+        t = y - high - EDGE - low
+        area += t * t / (2.0 * EDGE)
+    return whole * (high + EDGE) + area
+
+
+@njit(cache=True)
+def wave(phase: float, advance: float, comm: float) -> float:
+    """Mean of the compute/communication wave while the phase moves by `advance` periods."""
+    if advance < 1e-9:
+        return (_area(phase + 1e-6, comm) - _area(phase, comm)) / 1e-6
+    return (_area(phase + advance, comm) - _area(phase, comm)) / advance
+
+
+@njit(cache=True)
+def _checkpoint(s: JobState, g: int, t_s: float) -> float:
+    """1 while a gang writes its checkpoint, with slopes; 0 otherwise."""
+    every = float(s.checkpoint_every_s[g])
+    if every <= 0.0:
+        return 0.0
+    into = (t_s + float(s.checkpoint_at_s[g]) * every) % every
+    end = float(s.checkpoint_s[g])
+    return max(0.0, min(1.0, min(into, end + CHECKPOINT_SLOPE_S - into) / CHECKPOINT_SLOPE_S))
+
+
+@njit(cache=True)
+def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, shock: Floats, start: Floats) -> None:
+    """Plateau of every rack and demand of inference; `day` scales inference, `shock` [R] is normal, `start` [G] uniform noise of the step."""
+    for g in range(len(gangs.racks)):
+        s.burst[g] *= 1.0 - DT_S / 45.0
+        if not gangs.training[g] and start[g] < DT_S / 400.0:  # a burst every 400 s or so
+            s.burst[g] += 0.15
+    keep = DT_S / NOISE_TAU_S
+    for r in range(len(racks.gang)):
+        g = racks.gang[r]
+        share = s.share[g] * (1.0 + s.spread[r])
+        if not gangs.training[g]:
+            s.noise[r] += -s.noise[r] * keep + 0.02 * math.sqrt(2.0 * keep) * shock[r]
+            share = s.share[g] * day * (1.0 + s.burst[g])
+            wish = (share + s.noise[r]) * racks.max_w[r]
+            s.demand_w[r] = min(max(wish, racks.idle_w[r]), racks.max_w[r])
+        s.plateau_w[r] = min(max(share * racks.max_w[r], racks.idle_w[r]), racks.max_w[r])
+
+
+@njit(cache=True)
+def _pace(racks: Racks, gangs: Gangs, s: JobState, powered: Bools) -> None:
+    """Speed of each rack under its limit; a gang runs at the pace of its slowest living rack."""
+    s.pace[:] = 1.0
+    for r in range(len(racks.gang)):
+        alive = powered[r] and not s.dead[r]
+        s.speed[r] = 1.0
+        if alive and s.limit_w[r] < s.plateau_w[r]:
+            gpu = (s.limit_w[r] - racks.other_w[r]) / max(s.plateau_w[r] - racks.other_w[r], 1.0)
+            s.speed[r] = work_speed(gpu, s.static[r], s.compute_share[racks.gang[r]])
+        if alive and gangs.training[racks.gang[r]]:
+            s.pace[racks.gang[r]] = min(s.pace[racks.gang[r]], s.speed[r])
+
+
+@njit(cache=True)
+def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, t_s: float) -> None:
+    """Power of each rack and demand of training over this step (means, so that energy is exact)."""
+    _pace(racks, gangs, s, powered)
+    for r in range(len(racks.gang)):
+        g = racks.gang[r]
+        want = s.plateau_w[r]
+        if gangs.training[g]:
+            pause = _checkpoint(s, g, t_s)
+            top = want * (1.0 - pause * (1.0 - CHECKPOINT_SHARE))
+            low = min(top, want * (1.0 - s.depth[g]))
+            advance = s.pace[g] * DT_S / s.period_s[g]
+            level = wave(s.phase[g] + s.lead[r] + 1.0, advance, s.comm[g])
+            s.demand_w[r] = max(low + (top - low) * level, racks.idle_w[r])
+            busy = min(1.0, s.pace[g] / s.speed[r])  # the rest of the time it waits for the slowest
+            most = min(top, s.limit_w[r])
+            wait = min(most, WAIT_SHARE * want)
+            most = wait + (most - wait) * busy
+            low = min(low, most)
+            power = low + (most - low) * level
+        else:
+            power = min(s.demand_w[r], s.limit_w[r])
+            s.work[g] += s.speed[r] * DT_S if powered[r] and not s.dead[r] else 0.0
+        s.power_w[r] = max(power, racks.idle_w[r]) if powered[r] and not s.dead[r] else 0.0
+    for g in range(len(gangs.racks)):
+        if gangs.training[g]:
+            pace = s.pace[g] * (1.0 - _checkpoint(s, g, t_s))
+            s.phase[g] = (s.phase[g] + s.pace[g] * DT_S / s.period_s[g]) % 1.0
+            s.work[g] += pace * DT_S * gangs.racks[g]

@@ -1,0 +1,287 @@
+"""Site -> the plant's own index arrays. The controller compiles its own elsewhere, so that an error of one side
+does not cancel itself in the other.
+
+The tuples go straight into Numba kernels. Positions are those of the site's tables.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.points import Floats, Ints
+from drivers.site.catalog import GPUS
+from drivers.site.cooling import COOLANTS
+from drivers.site.model import CoolingUnit, Node, Site
+
+Bools = NDArray[np.bool_]
+
+DT_S = 0.25  # the plant's only step
+POWER_FACTOR = 0.98  # corrected power supplies and active front ends; one figure for the whole plant
+SECONDARY_KG_PER_W = 550.0 / 1.35e6  # coolant held by a CDU's circuit (CONTROL.md: 550 kg at 1.35 MW)
+RACK_FLUID_TAU_S = 2.0  # FACTS P.7
+SILICON_J_PER_K = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
+JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
+HX_NTU = 4.5  # at nominal flows (FACTS P.7: 4.47 for Deschutes, at least 5 for Frontier)
+PLATE_SLOPE_K_LPM_PER_W = 0.0092  # R*V = 0.0092 + 0.01586 V fits the OCP OAI figure within 3 % (FACTS P.7)
+PLATE_BASE_K_PER_W = 0.01586
+
+
+class PlantError(Exception):
+    """The plant broke a law of nature or was asked for something it does not have."""
+
+
+class Tree(NamedTuple):
+    """The electrical forest; loss of a node = c0 + c1 |out| + c2 out^2 [W] while it is energised."""
+
+    up_order: Ints  # [N] children before parents
+    parent: Ints  # [N], -1 for a feed
+    is_feed: Bools
+    is_ups: Bools
+    c0: Floats
+    c1: Floats
+    c2: Floats
+    rated_w: Floats  # at the plant's power factor
+    trip_w: Floats  # derated, protection counts from here
+    load_node: Ints  # [loads]
+    load_w: Floats
+    storage_node: Ints  # [storage]
+    storage_max_w: Floats
+    storage_max_j: Floats
+    storage_one_way: Floats  # efficiency of one direction
+
+
+class Racks(NamedTuple):
+    """Racks, their cords and what a cap can do to them."""
+
+    pdu_a: Ints  # [R] node positions
+    pdu_b: Ints
+    share_a: Floats
+    max_w: Floats
+    idle_w: Floats
+    other_w: Floats
+    least_w: Floats  # no cap reaches below: GPUs at their own least power
+    delay_steps: Ints  # actuator latency
+    settle: Floats  # share of the way to a new cap gone in one step
+    resolution_w: Floats
+    gang: Ints
+    cdu: Ints
+    loop: Ints
+    liquid_share: Floats
+    flow_share: Floats  # of the CDU's flow
+    silicon_j_k: Floats
+    fluid_j_k: Floats
+    base_k_w: Floats  # silicon to plate, whole rack
+    inlet_weight: Floats  # of the coolant's own rise in the plate's reference temperature
+
+
+class Gangs(NamedTuple):
+    """Jobs: the racks of a training job step together, those of an inference job share their load."""
+
+    training: Bools  # [G]
+    racks: Ints  # how many
+
+
+class Hydraulics(NamedTuple):
+    """CDUs, loops and heat-rejection units; feeds of a unit are fed[ptr[i]:ptr[i + 1]]."""
+
+    cdu_loop: Ints  # [C]
+    cdu_flow_lpm: Floats
+    cdu_set_c: Floats
+    cdu_w_lpm_k: Floats
+    cdu_pump_w: Floats
+    cdu_half_j_k: Floats  # supply side, and the same again on the return side
+    cdu_ua: Floats
+    cdu_primary_lpm: Floats  # with its valve open
+    cdu_fed_ptr: Ints
+    cdu_fed: Ints
+    loop_set_c: Floats  # [L]
+    loop_flow_lpm: Floats
+    loop_w_lpm_k: Floats
+    loop_half_j_k: Floats
+    loop_rise_k: Floats  # return over supply at design: all rejection units full, design flow
+    unit_kind: Ints  # [U] PUMP, CHILLER, DRY_COOLER, TOWER
+    unit_loop: Ints
+    unit_capacity: Floats
+    unit_power_w: Floats
+    unit_standby: Bools
+    unit_fed_ptr: Ints
+    unit_fed: Ints
+
+
+PUMP, CHILLER, DRY_COOLER, TOWER = 0, 1, 2, 3
+UNIT_KINDS = {"pump": PUMP, "chiller": CHILLER, "dry_cooler": DRY_COOLER, "tower": TOWER}
+# No-load, proportional and quadratic part of the loss at rating. Transformers: C57.12 practice, one fifth no-load.
+# UPS: double conversion, fitted to a flat efficiency curve. Conductors: ohmic.
+LOSS_PARTS = {"transformer": (0.2, 0.0, 0.8), "substation": (0.2, 0.0, 0.8), "ups": (0.25, 0.35, 0.4)}
+NO_LOSS = ("utility_feed", "pdu")  # metered at the site's edge; cords are short
+
+
+class Network(NamedTuple):
+    """Everything the kernels index."""
+
+    tree: Tree
+    racks: Racks
+    gangs: Gangs
+    gang_names: tuple[str, ...]
+    hydraulics: Hydraulics
+
+
+def compile_network(site: Site) -> Network:
+    """Compile a checked site; KeyError on a bad link or an unknown GPU model."""
+    gang_of, gangs, names = _gangs(site)
+    hydraulics = _hydraulics(site)
+    return Network(_tree(site), _racks(site, gang_of, hydraulics), gangs, names, hydraulics)
+
+
+def rated_w(node: Node) -> float:
+    """Power that fills a node's rating at the plant's power factor [W]."""
+    if node.rating_unit == "W":
+        return node.rating
+    if node.rating_unit == "VA":
+        return node.rating * POWER_FACTOR
+    return node.rating * node.volt_v * (3.0**0.5 if node.phases == 3 else 1.0) * POWER_FACTOR
+
+
+def _depth(site: Site) -> Ints:
+    depth = np.full(len(site.nodes), -1)
+    for i in range(len(site.nodes)):
+        path, j = [], i
+        while j >= 0 and depth[j] < 0:
+            path.append(j)
+            if len(path) > len(site.nodes):
+                raise PlantError(f"node {site.nodes[i].id} is its own ancestor")
+            parent = site.nodes[j].parent
+            j = site.node_index[parent] if parent else -1
+        above = depth[j] if j >= 0 else -1
+        for k, p in enumerate(reversed(path)):
+            depth[p] = above + 1 + k
+    return depth
+
+
+def _tree(site: Site) -> Tree:
+    nodes, index = site.nodes, site.node_index
+    rated = np.array([rated_w(n) for n in nodes])
+    parts = np.array([(0.0, 0.0, 0.0) if n.kind in NO_LOSS else LOSS_PARTS.get(n.kind, (0.0, 0.0, 1.0)) for n in nodes])
+    loss_share = np.array([1.0 / n.efficiency - 1.0 for n in nodes])
+    return Tree(
+        up_order=np.argsort(-_depth(site), kind="stable"),
+        parent=np.array([index[n.parent] if n.parent else -1 for n in nodes]),
+        is_feed=np.array([not n.parent for n in nodes]),
+        is_ups=np.array([n.kind == "ups" for n in nodes]),
+        c0=parts[:, 0] * loss_share * rated,
+        c1=parts[:, 1] * loss_share,
+        c2=parts[:, 2] * loss_share / rated,
+        rated_w=rated,
+        trip_w=rated * np.array([n.derating for n in nodes]),
+        load_node=_ints(index[x.node] for x in site.loads),
+        load_w=np.array([x.power_w for x in site.loads], dtype=float),
+        storage_node=_ints(index[x.node] for x in site.storage),
+        storage_max_w=np.array([x.power_w for x in site.storage], dtype=float),
+        storage_max_j=np.array([x.energy_wh * 3600.0 for x in site.storage], dtype=float),
+        storage_one_way=np.array([x.round_trip**0.5 for x in site.storage], dtype=float),
+    )
+
+
+def _gangs(site: Site) -> tuple[Ints, Gangs, tuple[str, ...]]:
+    training = {j.id for j in site.jobs if j.kind == "training"}
+    index: dict[str, int] = {}
+    gang = _ints(index.setdefault(r.job or r.id, len(index)) for r in site.racks)
+    names = tuple(index)
+    return gang, Gangs(np.array([n in training for n in names]), np.bincount(gang, minlength=len(names))), names
+
+
+def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
+    racks, index = site.racks, site.node_index
+    cdu_index = {c.id: i for i, c in enumerate(site.cdus)}
+    act = [site.actuators[r.actuator] for r in racks]
+    cdu = np.array([cdu_index[r.cdu] for r in racks])
+    gpus = np.array([r.gpus for r in racks], dtype=float)
+    other = np.array([r.other_w for r in racks])
+    max_w = np.array([r.max_w for r in racks])
+    heat = np.array([r.liquid_share for r in racks]) * max_w
+    share = heat / np.bincount(cdu, weights=heat, minlength=len(site.cdus))[cdu]
+    w_k = (hydraulics.cdu_flow_lpm * hydraulics.cdu_w_lpm_k)[cdu] * share
+    floor = np.array([r.floor_w for r in racks])
+    least = other + gpus * np.array([GPUS[r.gpu_model].min_cap_w for r in racks])
+    tdp = gpus * np.array([GPUS[r.gpu_model].tdp_w for r in racks])
+    on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
+    return Racks(
+        pdu_a=np.array([index[r.pdu_a] for r in racks]),
+        pdu_b=np.array([index[r.pdu_b] for r in racks]),
+        share_a=np.array([r.share_a for r in racks]),
+        max_w=max_w,
+        idle_w=np.array([r.idle_w for r in racks]),
+        other_w=other,
+        least_w=np.minimum(least, floor),
+        delay_steps=np.array([round(a.latency_s / DT_S) for a in act]),
+        settle=np.array([1.0 - np.exp(-DT_S / a.settle_s) for a in act]),
+        resolution_w=np.array([a.resolution_w for a in act]),
+        gang=gang_of,
+        cdu=cdu,
+        loop=hydraulics.cdu_loop[cdu],
+        liquid_share=np.array([r.liquid_share for r in racks]),
+        flow_share=share,
+        silicon_j_k=SILICON_J_PER_K * gpus,
+        fluid_j_k=w_k * RACK_FLUID_TAU_S,
+        base_k_w=PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat,
+        inlet_weight=PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu],
+    )
+
+
+def _hydraulics(site: Site) -> Hydraulics:
+    loop_index = {x.id: i for i, x in enumerate(site.loops)}
+    cdus, loops, units = site.cdus, site.loops, site.cooling
+    cdu_loop = np.array([loop_index[c.loop] for c in cdus])
+    capacity = np.array([c.capacity_w for c in cdus])
+    flow = np.array([c.flow_lpm for c in cdus])
+    w_k = np.array([COOLANTS[c.coolant].w_per_lpm_k for c in cdus])
+    cp = np.array([COOLANTS[c.coolant].cp_j_per_kg_k for c in cdus])
+    loop_flow = np.array([x.flow_lpm for x in loops])
+    loop_w_k = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in loops])
+    per_loop = np.bincount(cdu_loop, weights=capacity, minlength=len(loops))
+    primary = loop_flow[cdu_loop] * capacity / per_loop[cdu_loop]
+    rejection = np.zeros(len(loops))
+    for unit in units:
+        if unit.kind != "pump":
+            rejection[loop_index[unit.loop]] += unit.capacity
+    cdu_ptr, cdu_fed = _feeds(site, [c.fed_from for c in cdus])
+    unit_ptr, unit_fed = _feeds(site, [u.fed_from for u in units])
+    return Hydraulics(
+        cdu_loop=cdu_loop,
+        cdu_flow_lpm=flow,
+        cdu_set_c=np.array([c.supply_c for c in cdus]),
+        cdu_w_lpm_k=w_k,
+        cdu_pump_w=np.array([c.pump_w for c in cdus]),
+        cdu_half_j_k=0.5 * SECONDARY_KG_PER_W * capacity * cp,
+        cdu_ua=HX_NTU * np.minimum(flow * w_k, primary * loop_w_k[cdu_loop]),
+        cdu_primary_lpm=primary,
+        cdu_fed_ptr=cdu_ptr,
+        cdu_fed=cdu_fed,
+        loop_set_c=np.array([x.supply_c for x in loops]),
+        loop_flow_lpm=loop_flow,
+        loop_w_lpm_k=loop_w_k,
+        loop_rise_k=rejection / (loop_flow * loop_w_k),
+        loop_half_j_k=0.5 * np.array([x.volume_l for x in loops]) * loop_w_k * 60.0,
+        unit_kind=_ints(UNIT_KINDS[u.kind] for u in units),
+        unit_loop=_ints(loop_index[u.loop] for u in units),
+        unit_capacity=_unit_floats(units, "capacity"),
+        unit_power_w=_unit_floats(units, "power_w"),
+        unit_standby=np.array([u.standby for u in units], dtype=bool),
+        unit_fed_ptr=unit_ptr,
+        unit_fed=unit_fed,
+    )
+
+
+def _unit_floats(units: tuple[CoolingUnit, ...], name: str) -> Floats:
+    return np.array([getattr(u, name) for u in units], dtype=float)
+
+
+def _feeds(site: Site, fed: list[tuple[str, ...]]) -> tuple[Ints, Ints]:
+    ptr = np.concatenate([[0], np.cumsum([len(f) for f in fed])]).astype(np.int64)
+    return ptr, _ints(site.node_index[n] for f in fed for n in f)
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.array(list(values), dtype=np.int64)

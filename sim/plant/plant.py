@@ -1,0 +1,208 @@
+"""The plant as one object: a step of physics, leases in, truth and measurements out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.inventory import compile_inventory
+from drivers.lease import Ints, Lease, Report
+from drivers.points import Floats
+from drivers.profile import Profile
+from drivers.site.model import Site
+from sim.plant import electrical, jobs, thermal
+from sim.plant.agents import Agents
+from sim.plant.devices import Sensors
+from sim.plant.director import Director
+from sim.plant.events import Scenario
+from sim.plant.network import DT_S, PlantError, compile_network
+
+WARM_UP_STEPS = 2400
+BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What really is, at the end of a step; powers are means over the step."""
+
+    t_s: float
+    site_power_w: float  # at the utility meters
+    it_power_w: float  # racks
+    cooling_w: float  # facility pumps, heat rejection, CDU pumps fed apart from racks
+    losses_w: float
+    load_w: float  # uncapped loads
+    battery_w: float  # out of UPS batteries
+    storage_w: float  # + is discharge
+    demand_w: float  # of all racks, uncapped, this step
+    handed_out_w: float  # sum of min(cap, demand at the job's plateau) over racks, plus cooling, losses and loads
+    rack_w: Floats  # [R]
+    plateau_w: Floats  # [R] demand at the job's plateau
+    cap_w: Floats  # [R] in force at the agents
+    node_w: Floats  # [N] at each node's output
+    feed_w: dict[str, float]
+    trips: int  # all time
+    throttled: int  # racks, now
+    shut_down: int  # racks, all time
+    hottest_loop: str
+    hottest_loop_c: float  # return
+    loop_supply_c: Floats  # [L]
+    cdu_supply_c: Floats  # [C]
+    dry_bulb_c: float
+    work: float  # rack seconds at full speed, all time
+
+
+class Plant:
+    """A simulated site. Equal arguments and calls give equal results bit for bit.
+
+    `start_s` [s] is the agents' monotonic time at start; `boot` must rise with each start against a live controller.
+    PlantError when the scenario means something that the site does not have.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        profiles: Mapping[str, Profile],
+        scenario: Scenario,
+        seed: int = 1,
+        *,
+        start_s: float = 0.0,
+        boot: int = 1,
+    ) -> None:
+        self.site, self.scenario, self.start_s = site, scenario, start_s
+        self.inventory = compile_inventory(site, profiles)
+        self.network = compile_network(site)
+        n = self.network
+        root = np.random.default_rng(seed)
+        self._rng, job_rng, sensor_rng = root.spawn(3)
+        self.elec = electrical.start_electrical(n.tree, scenario.ups_battery_s)
+        self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
+        self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
+        self.agents = Agents(site, start_s, boot=boot, seed=seed)
+        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal)
+        self._paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
+        self._caps: Floats = self.agents.step(start_s)
+        self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
+        self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
+        self._mixed = np.zeros(len(site.cdus))
+        self._steps, self._trips = 0, 0
+        self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
+        self.sensors = Sensors(self.inventory, n, self.elec, self.thermal, self.director.faults, sensor_rng)
+        self._warm_up()
+
+    @property
+    def t_s(self) -> float:
+        """Time since start [s]."""
+        return self._steps * DT_S
+
+    def step(self, dt_s: float = DT_S) -> None:
+        """Advance by `dt_s` [s], a multiple of 0.25; PlantError when energy is not conserved to 1e-9."""
+        count = round(dt_s / DT_S)
+        if count < 1 or abs(count * DT_S - dt_s) > 1e-9:
+            raise ValueError(f"{dt_s} s is not a multiple of the plant's step of {DT_S} s")
+        for _ in range(count):
+            self._step()
+
+    def _step(self) -> None:
+        n, t_s = self.network, self.t_s
+        self.director.apply(t_s)
+        self._caps = self.agents.step(self.start_s + t_s)
+        electrical.energise(n.tree, self.elec)
+        electrical.route(n.racks, n.hydraulics, self.elec.live, self._paths)
+        self._work(t_s)
+        cdu_on = _any_share(n.hydraulics.cdu_fed_ptr, self._paths.cdu_share)
+        unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
+        dry_c, wet_c = self.director.weather_c(t_s)
+        rack_w = self.jobs.power_w
+        heat = thermal.thermal_step(
+            n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c
+        )
+        self._flow = electrical.flow(
+            n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
+        )
+        if not (heat.residual <= BALANCE and self._flow.residual <= BALANCE):
+            raise PlantError(f"energy at {t_s} s: heat off by {heat.residual:.1e}, power by {self._flow.residual:.1e}")
+        self._trips += electrical.protect(n.tree, self.elec)
+        self._steps += 1
+        self.sensors.take(self.elec.out_w, rack_w)
+
+    def _warm_up(self) -> None:
+        """Bring the water to the working point of the first step, as if the plant had run for ten minutes."""
+        n = self.network
+        self.director.apply(0.0)
+        jobs.demand(n.racks, n.gangs, self.jobs, 1.0, np.zeros(len(self.site.racks)), np.ones(len(n.gang_names)))
+        power_w = np.minimum(self.jobs.plateau_w, self.jobs.limit_w)
+        cdu_on, unit_on = np.ones(len(self.site.cdus), dtype=bool), np.ones(len(self.site.cooling), dtype=bool)
+        for _ in range(WARM_UP_STEPS):
+            thermal.thermal_step(
+                n.racks,
+                n.hydraulics,
+                self.thermal,
+                power_w,
+                cdu_on,
+                unit_on,
+                self._mixed,
+                *self.director.weather_c(0.0),
+            )
+
+    def _work(self, t_s: float) -> None:
+        n, s = self.network, self.jobs
+        powered = (self._paths.on_a + self._paths.on_b) > 0.0
+        ring = len(self._history)
+        jobs.settle(n.racks, s, self._caps, self._history, self._steps % ring, self.director.faults.ignores_caps)
+        jobs.guard_silicon(n.racks, s, self.thermal.silicon_c)
+        shock = self._rng.standard_normal(len(self.site.racks))
+        burst = self._rng.random(len(n.gang_names))
+        jobs.demand(n.racks, n.gangs, s, self.director.day(t_s), shock, burst)
+        jobs.draw(n.racks, n.gangs, s, powered, t_s)
+
+    def accept_lease(self, lease: Lease) -> Ints:
+        """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
+        return self.agents.accept(lease, self.start_s + self.t_s)
+
+    def reports(self) -> Iterator[Report]:
+        """What the agents say now, a message per lease group."""
+        return self.agents.reports(self.sensors.rack_mean_w())
+
+    def measure(self) -> Floats:
+        """What every device shows now, by point slot; NaN where it shows a sentinel [points]."""
+        return self.sensors.measure(self._steps, self.agents.columns(self.sensors.rack_mean_w()))
+
+    def truth(self) -> Truth:
+        """What really is."""
+        s, flow = self.jobs, self._flow
+        cooling_w = float(self.thermal.unit_w.sum() + self.thermal.cdu_w.sum())
+        hottest = int(np.argmax(self.thermal.loop_return_c))
+        alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
+        handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
+        return Truth(
+            t_s=self.t_s,
+            site_power_w=flow.site_w,
+            it_power_w=float(s.power_w.sum()),
+            cooling_w=cooling_w,
+            losses_w=flow.loss_w,
+            load_w=flow.load_w,
+            battery_w=flow.battery_w,
+            storage_w=float(self.elec.storage_w.sum()),
+            demand_w=float(s.demand_w.sum()),
+            handed_out_w=handed_out + cooling_w + flow.loss_w + flow.load_w,
+            rack_w=s.power_w.copy(),
+            plateau_w=s.plateau_w.copy(),
+            cap_w=self._caps.copy(),
+            node_w=self.elec.out_w.copy(),
+            feed_w={x.id: float(self.elec.out_w[i]) for i, x in enumerate(self.site.nodes) if not x.parent},
+            trips=self._trips,
+            throttled=int(s.throttled.sum()),
+            shut_down=int(s.dead.sum()),
+            hottest_loop=self.site.loops[hottest].id,
+            hottest_loop_c=float(self.thermal.loop_return_c[hottest]),
+            loop_supply_c=self.thermal.loop_supply_c.copy(),
+            cdu_supply_c=self.thermal.cdu_supply_c.copy(),
+            dry_bulb_c=self.director.weather_c(self.t_s)[0],
+            work=float(s.work.sum()),
+        )
+
+
+def _any_share(ptr: Ints, share: Floats) -> np.ndarray:
+    total = np.concatenate([[0.0], np.cumsum(share)])
+    live: np.ndarray = (total[ptr[1:]] - total[ptr[:-1]]) > 0.5
+    return live
