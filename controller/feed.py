@@ -50,7 +50,9 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "mode": orders.mode.name.lower(),
         "envelope_w": bounds.envelope_w,
         "envelope_by": bounds.narrowed_by[env],
-        "envelope_binds": bool((orders.row[is_capped] == env).any()),
+        "envelope_binds": bool(
+            (orders.row[is_capped & (orders.reason == Reason.ROW)] == env).sum() * 2 > is_capped.sum()
+        ),
         "load_w": _number(known.load_w[env]),
         "racks_w": _number(np.nansum(known.rack_power_w)),
         "other_w": _number(known.other_w[env]),

@@ -92,11 +92,16 @@ class Plan:
     node_slot: NodeSlots
     cdu_flow_slot: Ints  # [C], -1 if unmeasured
     cdu_supply_slot: Ints
+    cdu_pump_slot: Ints  # pump duty [%]
     cdu_cap_w: Floats  # [C] rated heat
     cdu_return_max_c: Floats
     cdu_cp_w: Floats  # W/K per L/min
     loop_supply_slot: Ints  # [L]
     loop_flow_slot: Ints
+    pump_slot: Ints  # [pumps] available (0 or 1)
+    pump_loop: Ints  # [pumps]
+    pump_lpm: Floats  # [pumps] flow at rating
+    loop_lpm: Floats  # [L] design flow
     loop_cap_w: Floats  # [L] rated heat
     loop_return_max_c: Floats
     loop_cp_w: Floats
@@ -114,6 +119,8 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     pdu = np.array([[site.node_index[r.pdu_a], site.node_index[r.pdu_b]] for r in site.racks])
     node_slot = _node_slots(site, measured)
     agent = next(s for s in inventory.slabs if s.name == "agent")
+    pumps = [x for x in site.cooling if x.kind == "pump"]
+    loop_index = {x.id: i for i, x in enumerate(site.loops)}
     actuator = [site.actuators[r.actuator] for r in site.racks]
     cdu_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.cdus])
     loop_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.loops])
@@ -156,11 +163,16 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         node_slot=node_slot,
         cdu_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.cdus]),
         cdu_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.cdus]),
+        cdu_pump_slot=np.array([measured.get((x.id, "pump_pct"), -1) for x in site.cdus]),
         cdu_cap_w=np.array([x.capacity_w for x in site.cdus]),
         cdu_return_max_c=np.full(c, site.control.supply_max_c) + RACK_RISE_K,
         cdu_cp_w=cdu_cp,
         loop_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.loops]),
         loop_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.loops]),
+        pump_slot=np.array([measured.get((x.id, "available"), -1) for x in pumps], dtype=np.int64),
+        pump_loop=np.array([loop_index[x.loop] for x in pumps], dtype=np.int64),
+        pump_lpm=np.array([x.capacity for x in pumps]),
+        loop_lpm=np.array([x.flow_lpm for x in site.loops]),
         loop_cap_w=np.array([x.flow_lpm * (x.return_max_c - x.supply_c) for x in site.loops]) * loop_cp,
         loop_return_max_c=np.array([x.return_max_c for x in site.loops]),
         loop_cp_w=loop_cp,

@@ -116,7 +116,8 @@ class Service:
         took_s = perf_s() - began
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
-        self._sink(feed.frame(self._plan, frames, self._building.health(), self._timing(took_s, len(commands))))
+        caps = sum(len(c.lease.cap_w) for c in commands)
+        self._sink(feed.frame(self._plan, frames, self._building.health(), self._timing(took_s, caps)))
         return self._left(frames)
 
     def _left(self, frames: Frames) -> bool:
@@ -124,14 +125,14 @@ class Service:
         found = frames.estimate.cap_found_w
         return bool((np.nan_to_num(found) <= frames.orders.safe_cap_w + 1.0).all())
 
-    def _timing(self, took_s: float, messages: int) -> dict[str, float]:
+    def _timing(self, took_s: float, caps: int) -> dict[str, float]:
         jitter_ms = 1000.0 * np.abs(np.array(self._jitter_s))
         return {
             "step_ms": 1000.0 * took_s,
             "jitter_ms": float(jitter_ms[-1]),
             "jitter_ms_p99": float(np.percentile(jitter_ms, 99)),
             "late_cycles": self._late,
-            "messages": messages,
+            "caps_written": caps,
             "points_per_s": sum(link.points_per_s for link in self._building.health()),
         }
 

@@ -1,8 +1,13 @@
 """Terminal view of the feed: what an operator must see in five seconds."""
 
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -84,3 +89,15 @@ def _alarms(frame: dict[str, Any]) -> RenderableType:
     said = frame["alarms"]
     text = Text("\n".join(said), style="yellow") if said else Text("none", style="grey70")
     return Panel(text, title=f"alarms ({len(said)})", border_style="yellow" if said else "grey50")
+
+
+@contextmanager
+def sink(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Where frames go: JSON lines for a program, a live screen on a terminal, a line a second elsewhere."""
+    if as_json:
+        yield lambda frame: print(json.dumps(frame, separators=(",", ":")), flush=True)
+    elif sys.stdout.isatty():
+        with Live(screen=True, auto_refresh=False) as live:
+            yield lambda frame: live.update(screen(frame), refresh=True)
+    else:
+        yield lambda frame: print(line(frame), flush=True)

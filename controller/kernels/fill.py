@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.kernels.fill_build import Curve, FillError, FillTopology, build_topology
-from controller.kernels.fill_setup import OK, Work
-from controller.kernels.fill_solve import levels, solve
+from controller.kernels.fill_setup import BINDING, CEILING, FLOOR, LEVEL, LOWEST
+from controller.kernels.fill_solve import OK, Work, levels, solve
 
 __all__ = ["Curve", "FillError", "FillInputs", "FillResult", "FillTopology", "build_topology", "fill", "level_of"]
 
@@ -91,13 +91,13 @@ def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
             raise FillError("filling did not end within its cap on steps")
         return FillResult(
             power_w=_frozen(w.power_w),
-            level=_frozen(w.level),
-            binding_row=_frozen(w.binding),
-            at_floor=_frozen(w.level <= w.gang_floor),
+            level=_frozen(w.gang[:, LEVEL]),
+            binding_row=_frozen(w.gang[:, BINDING].astype(np.int32)),
+            at_floor=_frozen(w.gang[:, LEVEL] <= w.gang[:, LOWEST]),
             row_load_w=_frozen(w.load_w),
             tight=_frozen(w.tight),
             violated=_frozen(w.violated),
-            over_ceiling=_frozen(w.over_ceiling),
+            over_ceiling=_frozen(w.rack[:, CEILING] < w.rack[:, FLOOR]),
         )
 
 
@@ -111,7 +111,7 @@ def level_of(topology: FillTopology, inputs: FillInputs, power_w: ArrayLike) -> 
         w = _load(topology, inputs)
         w.power_w[:] = power_w
         levels(w)
-        return _frozen(w.level)
+        return _frozen(w.gang[:, LEVEL])
 
 
 def _load(topology: FillTopology, inputs: FillInputs) -> Work:
@@ -130,7 +130,7 @@ def _load(topology: FillTopology, inputs: FillInputs) -> Work:
         raise FillError("a power or a coefficient is unknown or negative")
     if np.isnan(w.rack_in[2]).any() or not (w.limit_w > -np.inf).all() or np.isinf(w.coef).any():
         raise FillError("a ceiling, a limit or a coefficient is unknown")
-    if w.curve_of.size and not 0 <= w.curve_of.min() <= w.curve_of.max() < len(w.n_knots) - 1:
+    if w.curve_of.size and not 0 <= w.curve_of.min() <= w.curve_of.max() < len(w.knots) - 1:
         raise FillError("curve_of names a curve that is not there")
     return w
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from controller.kernels.fill_setup import BUCKETS, Work
+from controller.kernels.fill_rise import BUCKETS
+from controller.kernels.fill_solve import Work
 
 Curve = tuple[Sequence[float], Sequence[float]]
 Floats = NDArray[np.float64]
@@ -39,7 +40,6 @@ class FillTopology:
     col_row: Ints
     col_entry: Ints
     knots: Floats
-    n_knots: Ints
     work: Work = field(repr=False, compare=False)
     lock: Lock = field(repr=False, compare=False)
 
@@ -61,7 +61,7 @@ def build_topology(
     start, rack_of = np.array(row_start, np.int32), np.array(row_rack, np.int32)
     a = np.array(coef, np.float64)
     _check(racks, len(classes), start, rack_of, a)
-    knots, n_knots = _knots(curves)
+    knots = _knots(curves)
     gang_rack, gang_start = _group(racks, len(classes))
     col_entry, col_start = _group(rack_of, len(racks))
     col_row = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))[col_entry]
@@ -75,7 +75,6 @@ def build_topology(
         "col_row": col_row,
         "col_entry": col_entry,
         "knots": knots,
-        "n_knots": n_knots,
     }
     work = Work(**structure, **_scratch(len(racks), len(classes), len(start) - 1, len(a), knots.shape[1]))
     return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
@@ -100,7 +99,7 @@ def _group(of: Ints, n: int) -> tuple[Ints, Ints]:
     return np.argsort(of, kind="stable").astype(np.int32), start
 
 
-def _knots(curves: Sequence[Curve]) -> tuple[Floats, Ints]:
+def _knots(curves: Sequence[Curve]) -> Floats:
     """Padded curves from (0, 0) on, each with its inverse slopes; one more, the straight line, comes last."""
     points = []
     for number, (shares, throughputs) in enumerate((*curves, ((0.0, 1.0), (0.0, 1.0)))):
@@ -110,11 +109,11 @@ def _knots(curves: Sequence[Curve]) -> tuple[Floats, Ints]:
         if (xy[0] != 0.0).any() or len(xy) < 2 or not np.isfinite(xy).all() or not (np.diff(xy, axis=0) > 0.0).all():
             raise FillError(f"curve {number} does not rise strictly from (0, 0) or a point positive in both")
         points.append(xy)
-    knots = np.zeros((len(points), max(map(len, points)), 3))
+    knots = np.full((len(points), max(map(len, points)) + 2, 3), np.inf)
     for c, xy in enumerate(points):
         knots[c, : len(xy), :2] = xy
         knots[c, : len(xy) - 1, 2] = np.diff(xy[:, 0]) / np.diff(xy[:, 1])
-    return knots, np.array([len(xy) for xy in points], np.int32)
+    return knots
 
 
 def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) -> dict[str, Any]:
@@ -124,38 +123,28 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "coef": n_entry,
         "rack_in": (5, n_rack),
         "limit_w": n_row,
-        "rack": (n_rack, 8),
-        "peak_w": n_rack,
-        "gang_floor": n_gang,
-        "gang_cap": n_gang,
-        "row": (n_row, 4),
+        "rack": (n_rack, 12),
+        "gang": (n_gang, 6),
+        "row": (n_row, 5),
         "live_coef": n_entry,
         "raw_level": n_event,
         "event_level": n_event,
         "power_w": n_rack,
-        "level": n_gang,
         "load_w": n_row,
         "floor_load_w": n_row,
-        "keep": n_rack,
     }
     ints = {
         "curve_of": n_rack,
         "order": n_gang,
-        "curve": n_rack,
-        "cap_rack": n_gang,
-        "state": n_gang,
-        "row_id": n_row,
         "place": n_row,
-        "heap": n_row,
-        "where": n_row,
+        "heap": (2, n_row),
         "live_start": n_rack + 1,
         "live_row": n_entry,
         "raw_what": (n_event, 2),
         "event_what": (n_event, 2),
         "bucket": BUCKETS + 2,
-        "binding": n_gang,
+        "tally": 4,
     }
-    flags = {"tight": n_row, "violated": n_row, "over_ceiling": n_rack}
+    flags = {"tight": n_row, "violated": n_row}
     kinds: tuple[tuple[dict[str, Any], type], ...] = ((floats, np.float64), (ints, np.int32), (flags, np.bool_))
-    arrays = {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}
-    return arrays | {"tally": np.zeros(5, np.int64)}
+    return {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}

@@ -6,25 +6,26 @@ file of a cached function, so a digest of the other two is in their closure, whi
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from controller.kernels.fill_rise import rise
+from controller.kernels.fill_rise import STEPS, drop_in_buckets, list_raw, rise, start_class
 from controller.kernels.fill_setup import (
     ALLOWED,
+    CEILING,
     DEMAND,
     FLOOR,
-    OK,
+    KEEP,
+    LEVEL,
     SAME,
-    SOURCES,
     START,
-    STEPS,
-    TOO_LONG,
-    TOP,
-    Work,
+    Flags,
+    Floats,
+    Ints,
     level_at,
     power_at,
     set_columns,
@@ -32,72 +33,168 @@ from controller.kernels.fill_setup import (
     set_rows,
 )
 
+OK, TOO_LONG = 0, 1
+SOURCES = 3  # entry of `tally`
+
+
+class Work(NamedTuple):
+    """Structure, inputs, scratch and answer of one filling; R racks, G gangs, K rows, N non-zeros, E events."""
+
+    gang_of: Ints  # [R]
+    gang_start: Ints  # [G + 1] into gang_rack
+    gang_rack: Ints  # [R]
+    row_start: Ints  # [K + 1] into row_rack and coef
+    row_rack: Ints  # [N]
+    col_start: Ints  # [R + 1] into col_row and col_entry
+    col_row: Ints  # [N]
+    col_entry: Ints  # [N] place in coef
+    knots: Floats  # [C + 1, P, 3], the last curve is a straight line
+    coef: Floats  # [N]
+    rack_in: Floats  # [5, R] floor, demand, ceiling, other, GPU power [W]
+    curve_of: Ints  # [R]
+    limit_w: Floats  # [K]
+    order: Ints  # [G] gangs by class
+    rack: Floats  # [R, 12]
+    gang: Floats  # [G, 6]
+    row: Floats  # [K, 5]
+    place: Ints  # [K] place of a row in `row`, -1 when it can never bind
+    heap: Ints  # [2, K]
+    live_start: Ints  # [R + 1] into live_row and live_coef
+    live_row: Ints  # [N]
+    live_coef: Floats  # [N]
+    raw_level: Floats  # [E]
+    raw_what: Ints  # [E, 2]
+    event_level: Floats  # [E]
+    event_what: Ints  # [E, 2]
+    bucket: Ints  # [BUCKETS + 2]
+    tally: Ints  # [4]
+    power_w: Floats  # [R]
+    load_w: Floats  # [K]
+    floor_load_w: Floats  # [K]
+    tight: Flags  # [K]
+    violated: Flags  # [K]
+
 
 @njit(cache=False)
-def sum_rows(w: Work) -> bool:
-    """Loads of the answer; whether a row that is not violated by its floors is nearer its limit than rounding."""
+def sum_rows(
+    row_start: Ints,
+    row_rack: Ints,
+    coef: Floats,
+    power_w: Floats,
+    limit_w: Floats,
+    floor_load_w: Floats,
+    load_w: Floats,
+    tight: Flags,
+    violated: Flags,
+) -> bool:
+    """Loads of the answer; whether a row that its floors leave room in is nearer its limit than rounding."""
     near = False
-    for k in range(len(w.limit_w)):
-        load_w = 0.0
-        for e in range(w.row_start[k], w.row_start[k + 1]):
-            load_w += w.coef[e] * w.power_w[w.row_rack[e]]
-        w.load_w[k] = load_w
-        limit_w = w.limit_w[k]
-        near |= load_w > limit_w - SAME * abs(limit_w) and load_w > w.floor_load_w[k]
-        w.tight[k] = load_w >= limit_w - ALLOWED * max(abs(limit_w), load_w)
+    for k in range(len(limit_w)):
+        total_w = 0.0
+        for e in range(row_start[k], row_start[k + 1]):
+            total_w += coef[e] * power_w[row_rack[e]]
+        load_w[k] = total_w
+        near |= total_w > limit_w[k] - SAME * abs(limit_w[k]) and total_w > floor_load_w[k]
+        tight[k] = total_w >= limit_w[k] - ALLOWED * max(abs(limit_w[k]), total_w)
+        violated[k] = floor_load_w[k] > limit_w[k] + ALLOWED * max(abs(limit_w[k]), floor_load_w[k])
     return near
 
 
 @njit(cache=False)
-def repair(w: Work) -> None:
+def repair(
+    rack: Floats,
+    row_start: Ints,
+    row_rack: Ints,
+    coef: Floats,
+    limit_w: Floats,
+    floor_load_w: Floats,
+    load_w: Floats,
+    power_w: Floats,
+) -> None:
     """Take the rounding out: scale what racks have above their floors so that rows hold in any order of summation."""
-    w.keep[:] = 1.0
-    for k in range(len(w.limit_w)):
-        target_w = w.limit_w[k] - SAME * abs(w.limit_w[k])
-        above_w = w.load_w[k] - w.floor_load_w[k]
-        if w.load_w[k] <= target_w or above_w <= 0.0:
+    for k in range(len(limit_w)):
+        target_w = limit_w[k] - SAME * abs(limit_w[k])
+        above_w = load_w[k] - floor_load_w[k]
+        if not load_w[k] > target_w or above_w <= 0.0:
             continue
-        share = max(0.0, 1.0 - (w.load_w[k] - target_w) / above_w)
-        for e in range(w.row_start[k], w.row_start[k + 1]):
-            if w.coef[e] > 0.0:
-                w.keep[w.row_rack[e]] = min(w.keep[w.row_rack[e]], share)
-    for r in range(len(w.power_w)):
-        if w.keep[r] < 1.0:
-            floor_w = w.rack[r, FLOOR]
-            w.power_w[r] = floor_w + (w.power_w[r] - floor_w) * w.keep[r]
+        share = max(0.0, 1.0 - (load_w[k] - target_w) / above_w)
+        for e in range(row_start[k], row_start[k + 1]):
+            if coef[e] > 0.0:
+                rack[row_rack[e], KEEP] = min(rack[row_rack[e], KEEP], share)
+    for r in range(len(power_w)):
+        if rack[r, KEEP] < 1.0:
+            power_w[r] = rack[r, FLOOR] + (power_w[r] - rack[r, FLOOR]) * rack[r, KEEP]
 
 
 @njit(cache=False)
-def fill_classes(w: Work, class_start: NDArray[np.int32]) -> int:
-    """Fill class after class and write the answer; OK, or TOO_LONG past the cap on steps."""
-    set_gangs(w)
-    set_rows(w)
-    set_columns(w)
+def fill_classes(w: Work, class_start: NDArray[np.int32], most_steps: int) -> None:
+    """Class after class, those below at their floors meanwhile."""
+    set_gangs(w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.rack_in, w.curve_of)
+    alive = set_rows(w.rack, w.row, w.row_start, w.row_rack, w.coef, w.limit_w, w.floor_load_w, w.place)
+    set_columns(w.rack, w.coef, w.col_start, w.col_row, w.col_entry, w.place, w.live_start, w.live_row, w.live_coef)
     w.tally[STEPS] = 0
-    most_steps = 1000 + 20 * (len(w.raw_level) + len(w.limit_w)) + 4 * len(w.coef)
     for c in range(len(class_start) - 1):
-        rise(w, class_start[c], class_start[c + 1], most_steps)
+        lo, hi = class_start[c], class_start[c + 1]
+        start_class(w.row, alive, w.heap, w.tally)
+        n = list_raw(
+            w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.live_start, w.order, lo, hi, w.raw_level, w.raw_what
+        )
+        drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
+        rise(
+            w.rack,
+            w.gang,
+            w.row,
+            w.heap,
+            w.tally,
+            w.knots,
+            w.gang_of,
+            w.gang_start,
+            w.gang_rack,
+            w.row_start,
+            w.row_rack,
+            w.coef,
+            w.live_start,
+            w.live_row,
+            w.live_coef,
+            w.order,
+            lo,
+            hi,
+            n,
+            w.event_level,
+            w.event_what,
+            w.bucket,
+            most_steps,
+        )
+
+
+@njit(cache=False)
+def answer(w: Work) -> None:
+    """Powers from levels, loads, and the repair of rounding."""
     for r in range(len(w.power_w)):
-        highest_w = max(w.rack_in[2, r], w.rack[r, FLOOR])
-        w.power_w[r] = min(power_at(w, r, w.level[w.gang_of[r]]), highest_w)
-    if sum_rows(w):
-        repair(w)
-        sum_rows(w)
-    return OK if w.tally[STEPS] < most_steps else TOO_LONG
+        highest_w = max(w.rack[r, CEILING], w.rack[r, FLOOR])
+        w.power_w[r] = min(power_at(w.rack, w.knots, r, w.gang[w.gang_of[r], LEVEL]), highest_w)
+    for last in range(2):
+        near = sum_rows(
+            w.row_start, w.row_rack, w.coef, w.power_w, w.limit_w, w.floor_load_w, w.load_w, w.tight, w.violated
+        )
+        if last or not near:
+            break
+        repair(w.rack, w.row_start, w.row_rack, w.coef, w.limit_w, w.floor_load_w, w.load_w, w.power_w)
 
 
 @njit(cache=False)
 def find_levels(w: Work) -> None:
     """Per gang the level that the powers in `w.power_w` let it reach: that of its slowest rack."""
-    set_gangs(w)
-    for g in range(len(w.level)):
-        w.level[g] = 1.0
+    set_gangs(w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.rack_in, w.curve_of)
+    for g in range(len(w.gang)):
+        level = 1.0
         for i in range(w.gang_start[g], w.gang_start[g + 1]):
             r = w.gang_rack[i]
             start, p = w.rack[r, START], w.power_w[r]
             if start < 1.0 and p < w.rack[r, DEMAND]:
-                at = start if p <= w.rack[r, FLOOR] else level_at(w, r, p) / w.rack[r, TOP]
-                w.level[g] = min(w.level[g], max(at, start))
+                at = start if p <= w.rack[r, FLOOR] else level_at(w.rack, w.knots, r, p)
+                level = min(level, max(at, start))
+        w.gang[g, LEVEL] = level
 
 
 def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Callable[[Work], None]]:
@@ -105,11 +202,16 @@ def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Cal
 
     @njit(cache=True)
     def solve(w: Work, class_start: NDArray[np.int32]) -> int:
+        """Fill and write the answer into `w`; OK, or TOO_LONG past the cap on steps."""
         w.tally[SOURCES] = digest
-        return fill_classes(w, class_start)
+        most_steps = 1000 + 20 * (len(w.raw_level) + len(w.limit_w)) + 4 * len(w.coef)
+        fill_classes(w, class_start, most_steps)
+        answer(w)
+        return OK if w.tally[STEPS] < most_steps else TOO_LONG
 
     @njit(cache=True)
     def levels(w: Work) -> None:
+        """Write the levels that `w.power_w` allows into `w.gang`."""
         w.tally[SOURCES] = digest
         find_levels(w)
 
@@ -117,4 +219,4 @@ def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Cal
 
 
 SOURCE_FILES = [Path(__file__).with_name(name) for name in ("fill_rise.py", "fill_setup.py")]
-solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)))
+solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)) >> 1)

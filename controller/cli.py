@@ -1,0 +1,100 @@
+"""`headroom run` and the operator's acts; the work is imported inside each command so that --help is instant."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer()
+
+SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
+STATE = Annotated[
+    Path | None, typer.Option("--state", help="State directory. Default: systemd's, else ~/.local/state.")
+]
+WHY = Annotated[str, typer.Option("--why", help="Reason, kept with the act.")]
+
+
+@app.command("run")
+def run(
+    site: SITE,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Compute and show, write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One frame a second as a JSON line.")] = False,
+    state: STATE = None,
+    stop_within: Annotated[
+        float, typer.Option("--stop-within", metavar="SECONDS", help="Longest ramp to the safe caps at a stop.")
+    ] = 60.0,
+) -> None:
+    """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second."""
+    from controller import view
+    from controller.frames import Mode
+    from controller.service import ServiceError
+    from controller.service import run as run_service
+    from drivers.clock import RealClock
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        with view.sink(as_json) as sink:
+            run_service(resolve_site(site), RealClock(), Mode.SHADOW if shadow else Mode.LIVE, sink, state, stop_within)
+    except (SiteError, ServiceError) as error:
+        _fail(str(error))
+
+
+@app.command("envelope")
+def envelope(
+    site: SITE,
+    mw: Annotated[str, typer.Argument(metavar="MW|release", help="New envelope, or `release` for the site's own.")],
+    state: STATE = None,
+    why: WHY = "",
+) -> None:
+    """Ask the running controller for a lower envelope, or release the one asked for."""
+    try:
+        value = None if mw == "release" else float(mw)
+    except ValueError:
+        _fail(f"envelope {mw!r}: give megawatts, or `release`")
+    _act(site, state, why, {"act": "envelope", "mw": value})
+
+
+@app.command("mode")
+def mode(
+    site: SITE,
+    name: Annotated[str, typer.Argument(metavar="MODE", help="live, hold, shadow or off.")],
+    state: STATE = None,
+    why: WHY = "",
+) -> None:
+    """Change the mode: hold renews and lowers only, shadow writes nothing, off ramps to the safe caps."""
+    _act(site, state, why, {"act": "mode", "mode": name})
+
+
+@app.command("hold")
+def hold(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
+    """Keep a rack's cap from rising."""
+    _act(site, state, why, {"act": "hold", "rack": rack})
+
+
+@app.command("release")
+def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
+    """Let a held rack rise again."""
+    _act(site, state, why, {"act": "release", "rack": rack})
+
+
+def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
+    from controller import acts
+    from drivers.clock import RealClock
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        site = resolve_site(name)
+        acts.append(acts.state_dir(site, state), site, RealClock(), getpass.getuser(), why, act)
+    except (SiteError, acts.ActError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the act was not written: {error}")
+    typer.echo("written; the controller takes it up within a second")
+
+
+def _fail(text: str) -> None:
+    typer.echo(text, err=True)
+    raise typer.Exit(1)

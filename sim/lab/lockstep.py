@@ -1,0 +1,93 @@
+"""Plant and controller in one process under a virtual clock: hours in seconds, repeatable bit for bit.
+
+The wires are in memory and speak the driver interface; between them stand the same plant, the same agents and the
+same `cycle.step` as over sockets.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from controller import cycle
+from controller.frames import Frames, Mode, Requests
+from controller.plan import compile_plan
+from drivers.clock import VirtualClock
+from drivers.points import Quality, Snapshot
+from drivers.profile import load_profiles
+from drivers.site.model import Site
+from drivers.wires import CapCommand, Command, LinkHealth
+from sim.plant.events import Scenario
+from sim.plant.plant import Plant, Truth
+
+PERIOD_S = 1.0
+READ_AGE_S = 0.25  # a reading is about a quarter of a second old when the cycle takes it
+
+
+class MemoryWires:
+    """The plant's instruments and agents, read and commanded without sockets."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.inventory = plant.inventory
+        self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
+        self._plant = plant
+        self._table = self.inventory.table()
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """Every point at `now_s` [s]; what a silent device shows stays what it was, and ages."""
+        flat = self._plant.measure()
+        for slab in self.inventory.slabs:
+            if slab.name == "agent" or (slab.profile is not None and slab.profile.protocol == "dsx"):
+                if not self.reports:
+                    continue
+            heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)
+            slots = slab.start + np.flatnonzero(np.repeat(heard, len(slab.points)))
+            self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
+        return self._table.snapshot(now_s)
+
+    def send(self, commands: Sequence[Command]) -> int:
+        """Hand leases to the agents at once; nothing arrives while the broker is gone."""
+        if not self.reports:
+            return 0
+        for command in commands:
+            if isinstance(command, CapCommand):
+                self._plant.accept_lease(command.lease)
+        return len(commands)
+
+    def health(self) -> Sequence[LinkHealth]:
+        """One wire, in memory."""
+        return [LinkHealth("memory", self.reports, len(self.inventory.site.devices), 0, float(self.inventory.size))]
+
+
+class LockStep:
+    """A site, its plant and its controller, cycle by cycle."""
+
+    def __init__(self, site: Site, scenario: Scenario, seed: int = 1, mode: Mode = Mode.LIVE) -> None:
+        self.clock = VirtualClock()
+        self.plant = Plant(site, load_profiles(), scenario, seed, start_s=self.clock.now_s())
+        self.wires = MemoryWires(self.plant)
+        self.plan = compile_plan(site, self.wires.inventory)
+        self.requests = Requests(mode=mode)
+        self._epoch = 0
+        self.start_controller()
+
+    def start_controller(self) -> None:
+        """Start the controller, or start it again after it died: nothing but the epoch is remembered."""
+        self._epoch += 1
+        self.state = cycle.begin(self.plan, self._epoch, self.clock.now_s())
+
+    def alone(self, seconds: float) -> list[Truth]:
+        """The plant without a controller, a truth a second."""
+        truths = []
+        for _ in range(round(seconds / PERIOD_S)):
+            self.plant.step(PERIOD_S)
+            self.clock.advance(PERIOD_S)
+            truths.append(self.plant.truth())
+        return truths
+
+    def cycle(self) -> tuple[Frames, Truth]:
+        """One second of plant, then one cycle of control on what it showed."""
+        (truth,) = self.alone(PERIOD_S)
+        shot = self.wires.snapshot(self.clock.now_s())
+        frames, commands = cycle.step(self.plan, shot, self.requests, self.state)
+        self.wires.send(commands)
+        return frames, truth
