@@ -104,6 +104,16 @@ class IgnoreCaps(EventModel):
     count: Count = 1
 
 
+ACTIONS: dict[str, type[EventModel]] = {
+    "training": Training,
+    "inference": Inference,
+    "weather": HeatWave,
+    "outage": Outage,
+    "cooling_trip": CoolingTrip,
+    "device_fault": DeviceFault,
+    "gateway_silent": GatewaySilent,
+    "ignore_caps": IgnoreCaps,
+}
 Event = Annotated[
     Training | Inference | HeatWave | Outage | CoolingTrip | DeviceFault | GatewaySilent | IgnoreCaps,
     Field(discriminator="do"),

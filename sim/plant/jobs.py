@@ -153,7 +153,7 @@ def _checkpoint(s: JobState, g: int, t_s: float) -> float:
 
 @njit(cache=True)
 def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, shock: Floats, start: Floats) -> None:
-    """Plateau of every rack and demand of inference; `day` scales inference, `shock` [R] is normal, `start` [G] uniform noise of the step."""
+    """Plateau of every rack and demand of inference, scaled by `day`; `shock` [R] is normal, `start` [G] uniform."""
     for g in range(len(gangs.racks)):
         s.burst[g] *= 1.0 - DT_S / 45.0
         if not gangs.training[g] and start[g] < DT_S / 400.0:  # a burst every 400 s or so
