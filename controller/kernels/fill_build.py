@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from controller.kernels.fill_rise import BUCKETS
+from controller.kernels.fill_events import BUCKETS
 from controller.kernels.fill_solve import Work
 
 Curve = tuple[Sequence[float], Sequence[float]]

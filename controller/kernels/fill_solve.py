@@ -1,7 +1,7 @@
 """One whole filling, compiled: preparation, class after class, and the answer with its rounding taken out.
 
 `solve` and `levels` are all that is called from Python, and all that is cached. Numba looks for changes only in the
-file of a cached function, so a digest of the other two is in their closure, which is part of the cache's key.
+file of a cached function, so a digest of the others is in their closure, which is part of the cache's key.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from controller.kernels.fill_rise import STEPS, drop_in_buckets, list_raw, rise, start_class
+from controller.kernels.fill_events import drop_in_buckets, list_raw
+from controller.kernels.fill_rise import end_gangs, rise
+from controller.kernels.fill_rows import ACTIVE, STEPS, start_class
 from controller.kernels.fill_setup import (
     ALLOWED,
     CEILING,
@@ -140,6 +142,24 @@ def fill_classes(w: Work, class_start: NDArray[np.int32], most_steps: int) -> No
             w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.live_start, w.order, lo, hi, w.raw_level, w.raw_what
         )
         drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
+        w.tally[ACTIVE] = hi - lo
+        end_gangs(
+            w.rack,
+            w.gang,
+            w.row,
+            w.heap,
+            w.tally,
+            w.knots,
+            w.gang_start,
+            w.gang_rack,
+            w.live_start,
+            w.live_row,
+            w.live_coef,
+            w.order,
+            lo,
+            hi,
+            1.0,
+        )
         rise(
             w.rack,
             w.gang,
@@ -156,14 +176,28 @@ def fill_classes(w: Work, class_start: NDArray[np.int32], most_steps: int) -> No
             w.live_start,
             w.live_row,
             w.live_coef,
-            w.order,
-            lo,
-            hi,
             n,
             w.event_level,
             w.event_what,
             w.bucket,
             most_steps,
+        )
+        end_gangs(
+            w.rack,
+            w.gang,
+            w.row,
+            w.heap,
+            w.tally,
+            w.knots,
+            w.gang_start,
+            w.gang_rack,
+            w.live_start,
+            w.live_row,
+            w.live_coef,
+            w.order,
+            lo,
+            hi,
+            0.0,
         )
 
 
@@ -218,5 +252,6 @@ def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Cal
     return solve, levels
 
 
-SOURCE_FILES = [Path(__file__).with_name(name) for name in ("fill_rise.py", "fill_setup.py")]
+NAMES = ("fill_setup.py", "fill_rows.py", "fill_events.py", "fill_rise.py")
+SOURCE_FILES = [Path(__file__).with_name(name) for name in NAMES]
 solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)) >> 1)
