@@ -1,0 +1,162 @@
+"""The hot path: polls every Modbus TCP device of a site once a period, straight into register images."""
+
+import asyncio
+import logging
+import resource
+from collections.abc import Iterator
+
+from drivers.clock import Clock
+from drivers.inventory import Inventory
+from drivers.modbus.bus import Counters, Link
+from drivers.modbus.image import SlabImage, Unit
+from drivers.modbus.wheel import Wheel
+from drivers.points import PointTable
+from drivers.site.model import Device, Gateway, Site
+from drivers.supervise import Supervisor
+from drivers.wires import LinkHealth
+
+log = logging.getLogger(__name__)
+TICK_S = 0.02
+CONNECTORS = 64  # connections opened at the same time
+CONNECT_S = 2.0
+MARGIN_S = 0.1  # on top of a gateway's own time
+
+
+def raise_fd_limit(wanted: int) -> int:
+    """Raise this process's limit of open files as far as it may; returns it, and says so when it is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft < wanted:
+        log.error("%d connections are needed but only %d files may be open: raise LimitNOFILE", wanted, soft)
+    return soft
+
+
+class ModbusReader:
+    """Polls the site's Modbus devices; `collect` decodes what has arrived into the table.
+
+    Devices spread their polls evenly over the period. One connection for each host and port, whoever shares it.
+    """
+
+    def __init__(self, inventory: Inventory, site: Site, table: PointTable, clock: Clock) -> None:
+        self.counters = Counters()
+        self.points_per_s = 0.0
+        self.slabs = [
+            SlabImage(slab, slab.profile)
+            for slab in inventory.slabs
+            if slab.profile is not None and slab.profile.protocol == "modbus"
+        ]
+        self._site, self._table, self._clock = site, table, clock
+        self._wheel = Wheel(clock, TICK_S)
+        self._supervisor = Supervisor(clock)
+        self._connect_queue: asyncio.Queue[Link] = asyncio.Queue()
+        self._sweep_ticks: dict[int, int] = {}
+        self._stopping = False
+        self.links = tuple(self._make_links())
+        self._collected_s = float("-inf")
+        self._health: tuple[float, dict[int, int]] = (clock.now_s(), {})
+
+    def _make_links(self) -> Iterator[Link]:
+        gateways = {g.id: g for g in self._site.gateways}
+        groups: dict[tuple[str, int], list[tuple[Device, SlabImage, int]]] = {}
+        for slab in self.slabs:
+            for row, device in enumerate(slab.slab.devices):
+                via = gateways.get(device.gateway)
+                address = (via.host, via.port) if via else (device.host, device.port)
+                groups.setdefault(address, []).append((device, slab, row))
+        for address, members in groups.items():
+            yield self._make_link(address, members, gateways.get(members[0][0].gateway))
+
+    def _make_link(
+        self, address: tuple[str, int], members: list[tuple[Device, SlabImage, int]], gateway: Gateway | None
+    ) -> Link:
+        period_s = min(d.period_s for d, _, _ in members)
+        units = [Unit(slab, row, d.unit, max(1, round(d.period_s / period_s))) for d, slab, row in members]
+        timeout_s = period_s / 3
+        if gateway:  # its units share its time; a request may wait behind all the others
+            timeout_s = max(min(timeout_s, 0.25), MARGIN_S + 3e-3 * gateway.service_ms * gateway.in_flight)
+        link = Link(
+            f"gateway {gateway.id}" if gateway else members[0][1].slab.name,
+            address,
+            units,
+            in_flight=gateway.in_flight if gateway else 1,
+            timeout_s=min(timeout_s, 5.0),
+            clock=self._clock,
+            wheel=self._wheel,
+            counters=self.counters,
+            reconnect=self._ask_connection,
+        )
+        self._sweep_ticks[id(link)] = max(1, round(period_s / TICK_S))
+        return link
+
+    async def start(self) -> None:
+        """Begin to connect and poll; absent devices stop nobody."""
+        self._stopping = False
+        raise_fd_limit(len(self.links) + 100)
+        for i, link in enumerate(self.links):
+            ticks = self._sweep_ticks[id(link)]
+            self._wheel.at(self._wheel.tick + 1 + i * ticks // len(self.links), self._sweep, link)
+            self._connect_queue.put_nowait(link)
+        self._supervisor.spawn("modbus wheel", self._wheel.run)
+        for k in range(min(CONNECTORS, len(self.links))):
+            self._supervisor.spawn(f"modbus connector {k}", self._connect)
+
+    async def stop(self) -> None:
+        """Close every connection and end every task."""
+        self._stopping = True
+        await self._supervisor.stop()
+        for link in self.links:
+            link.reset()
+        await self._clock.sleep_until(self._clock.now_s())  # lets the transports close
+
+    def _sweep(self, link: Link) -> None:
+        self._wheel.at(self._wheel.tick + self._sweep_ticks[id(link)], self._sweep, link)
+        link.sweep()
+
+    def _ask_connection(self, link: Link) -> None:
+        if not self._stopping:
+            self._connect_queue.put_nowait(link)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            link = await self._connect_queue.get()
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await loop.create_connection(lambda link=link: link, *link.address)  # type: ignore[misc]
+            except (OSError, TimeoutError):
+                if not link.connected:
+                    link.failed()
+
+    def collect(self, now_s: float) -> None:
+        """Decode all images into the table; time stays that of arrival. Called once a cycle."""
+        fresh = 0
+        for slab in self.slabs:
+            fresh += int((slab.collect(self._table) > self._collected_s).sum())
+        if self._collected_s > float("-inf") and now_s > self._collected_s:
+            self.points_per_s = fresh / (now_s - self._collected_s)
+        self._collected_s = now_s
+
+    def health(self) -> list[LinkHealth]:
+        """One entry for each gateway, one for the own connections of each profile."""
+        now_s = self._clock.now_s()
+        before_s, before = self._health
+        groups: dict[str, list[Link]] = {}
+        for link in self.links:
+            groups.setdefault(link.name, []).append(link)
+        self._health = now_s, {id(link): link.points for link in self.links}
+        return [self._group_health(name, links, now_s - before_s, before) for name, links in groups.items()]
+
+    @staticmethod
+    def _group_health(name: str, links: list[Link], span_s: float, before: dict[int, int]) -> LinkHealth:
+        points = sum(link.points - before.get(id(link), 0) for link in links)
+        down = sum(not link.up for link in links)
+        return LinkHealth(
+            f"modbus {name}",
+            down < len(links),
+            sum(len(link.units) for link in links),
+            sum(link.silent for link in links),
+            points / span_s if span_s > 0 else 0.0,
+            f"{down} of {len(links)} connections down" if down else "",
+        )
