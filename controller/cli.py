@@ -9,9 +9,7 @@ import typer
 app = typer.Typer()
 
 SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
-STATE = Annotated[
-    Path | None, typer.Option("--state", help="State directory. Default: systemd's, else ~/.local/state.")
-]
+STATE = Annotated[Path | None, typer.Option("--state", help="State directory; default: ~/.local/state/headroom.")]
 WHY = Annotated[str, typer.Option("--why", help="Reason, kept with the act.")]
 
 

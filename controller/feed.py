@@ -43,6 +43,7 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
     known, orders, bounds = frames.estimate, frames.orders, frames.limits
     is_capped = capped(frames, plan)
     no_reason = is_capped & (orders.reason == Reason.FREE)
+    by_row = is_capped & (orders.reason == Reason.ROW)
     env = plan.envelope_row
     return {
         "cycle": frames.image.cycle,
@@ -50,9 +51,7 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "mode": orders.mode.name.lower(),
         "envelope_w": bounds.envelope_w,
         "envelope_by": bounds.narrowed_by[env],
-        "envelope_binds": bool(
-            (orders.row[is_capped & (orders.reason == Reason.ROW)] == env).sum() * 2 > is_capped.sum()
-        ),
+        "envelope_binds": bool(2 * (by_row & (orders.row == env)).sum() > is_capped.sum()),
         "load_w": _number(known.load_w[env]),
         "racks_w": _number(np.nansum(known.rack_power_w)),
         "other_w": _number(known.other_w[env]),

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -95,9 +95,15 @@ def _alarms(frame: dict[str, Any]) -> RenderableType:
 def sink(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Where frames go: JSON lines for a program, a live screen on a terminal, a line a second elsewhere."""
     if as_json:
-        yield lambda frame: print(json.dumps(frame, separators=(",", ":")), flush=True)
+        yield _write_line
     elif sys.stdout.isatty():
         with Live(screen=True, auto_refresh=False) as live:
             yield lambda frame: live.update(screen(frame), refresh=True)
     else:
         yield lambda frame: print(line(frame), flush=True)
+
+
+def _write_line(frame: dict[str, Any]) -> None:
+    """One JSON line; a reader that has gone away never stops the controller."""
+    with suppress(BrokenPipeError):
+        print(json.dumps(frame, separators=(",", ":")), flush=True)

@@ -28,7 +28,7 @@ from controller.kernels.fill_setup import (
 )
 
 
-@njit(cache=False)
+@njit(inline="always")
 def next_row(
     rack: Floats,
     row: Floats,
@@ -49,7 +49,7 @@ def next_row(
     return int(k) if close_row(rack, row, heap, tally, row_start, row_rack, coef, key) else -1
 
 
-@njit(cache=False)
+@njit(inline="always")
 def next_event(
     rack: Floats,
     gang: Floats,

@@ -62,7 +62,7 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
     heap[0, i], heap[1, k] = k, i
 
 
-@njit(cache=False)
+@njit(inline="always")
 def move(
     rack: Floats,
     row: Floats,

@@ -36,9 +36,9 @@ class MemoryWires:
         """Every point at `now_s` [s]; what a silent device shows stays what it was, and ages."""
         flat = self._plant.measure()
         for slab in self.inventory.slabs:
-            if slab.name == "agent" or (slab.profile is not None and slab.profile.protocol == "dsx"):
-                if not self.reports:
-                    continue
+            over_mqtt = slab.profile is None or slab.profile.protocol == "dsx"
+            if over_mqtt and not self.reports:
+                continue
             heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)
             slots = slab.start + np.flatnonzero(np.repeat(heard, len(slab.points)))
             self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)

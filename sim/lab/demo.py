@@ -1,0 +1,171 @@
+"""`headroom demo`: broker, plant and controller as real processes on real sockets, shown live and scored."""
+
+import asyncio
+import ctypes
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+
+from controller import view
+from drivers.clock import RealClock
+from drivers.site.load import resolve_site
+from sim.lab.broker import Broker
+from sim.lab.score import Score
+
+START_S = 120.0  # first compile included
+STOP_S = 5.0
+RESTART_S = 1.0
+PR_SET_PDEATHSIG = 1
+LINE_LIMIT = 1 << 20
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message carries what the failed process said."""
+
+
+def run_demo(name: str, scenario: str, seed: int, for_s: float | None, as_json: bool) -> dict[str, Any]:
+    """Run until `for_s` seconds after the first cycle, or Ctrl-C; the summary. DemoError, BrokerError on failure."""
+    site = resolve_site(name)
+    score = Score(site.control.envelope_w)
+    with Broker(site.mqtt.port), tempfile.TemporaryDirectory(prefix="headroom-demo-") as folder:
+        demo = _Demo(name, scenario, seed, Path(folder), score)
+        with _show(score, as_json) as show:
+            asyncio.run(demo.run(for_s, show))
+    return score.summary()
+
+
+class _Demo:
+    """The two processes and what they say."""
+
+    def __init__(self, name: str, scenario: str, seed: int, folder: Path, score: Score) -> None:
+        self._plant = ("sim", name, "--scenario", scenario, "--seed", str(seed), "--json")
+        self._controller = ("run", name, "--json", "--state", str(folder), "--stop-within", "2")
+        self._folder, self._score = folder, score
+        self._clock = RealClock()
+        self._stop = asyncio.Event()
+        self._cycling = asyncio.Event()
+        self._truth: dict[str, Any] | None = None
+
+    async def run(self, for_s: float | None, show: Callable[[dict[str, Any], dict[str, Any] | None], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sig, self._stop.set)
+        self._show = show
+        tasks = [
+            asyncio.ensure_future(self._keep("plant", self._plant, self._on_truth, restart=False)),
+            asyncio.ensure_future(self._keep("controller", self._controller, self._on_frame, restart=True)),
+            asyncio.ensure_future(self._until(for_s)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _until(self, for_s: float | None) -> None:
+        """Return when the time is up or somebody asked to stop."""
+        stopped = asyncio.ensure_future(self._stop.wait())
+        cycling = asyncio.ensure_future(self._cycling.wait())
+        await asyncio.wait([stopped, cycling], timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        if not (self._stop.is_set() or self._cycling.is_set()):
+            raise DemoError(f"no cycle within {START_S:.0f} s; see {self._folder}")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), for_s)
+
+    async def _keep(
+        self, what: str, args: tuple[str, ...], take: Callable[[dict[str, Any]], None], restart: bool
+    ) -> None:
+        """Run a process and read its lines; start the controller again when it dies, as a service manager does."""
+        while True:
+            process = await _spawn(args)
+            try:
+                await self._read(process, take)
+                _, said = await process.communicate()
+            finally:
+                await _end(process)
+            text = said.decode(errors="replace").strip()
+            if not restart or not self._cycling.is_set():
+                raise DemoError(f"the {what} stopped: {text or process.returncode}")
+            print(f"the {what} died ({process.returncode}), starting it again. {text}", file=sys.stderr)
+            await self._clock.sleep_until(self._clock.now_s() + RESTART_S)
+
+    async def _read(self, process: asyncio.subprocess.Process, take: Callable[[dict[str, Any]], None]) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if line.startswith(b"{"):
+                take(json.loads(line))
+
+    def _on_truth(self, truth: dict[str, Any]) -> None:
+        self._truth = truth
+        self._score.take_truth(truth)
+
+    def _on_frame(self, frame: dict[str, Any]) -> None:
+        self._score.take_frame(frame)
+        self._cycling.set()
+        self._show(frame, self._truth)
+
+
+async def _spawn(args: tuple[str, ...]) -> asyncio.subprocess.Process:
+    """Start one of our own commands; it dies with us even when we are killed."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "drivers.cli",
+        *args,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=LINE_LIMIT,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask a process to stop, then make it."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+class _show:
+    """A live screen on a terminal, a line a second elsewhere, nothing for `--json`."""
+
+    def __init__(self, score: Score, as_json: bool) -> None:
+        self._json = as_json
+        self._live = Live(screen=True, auto_refresh=False) if sys.stdout.isatty() and not as_json else None
+
+    def __enter__(self) -> Callable[[dict[str, Any], dict[str, Any] | None], None]:
+        if self._live is not None:
+            self._live.__enter__()
+        return self._frame
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+
+    def _frame(self, frame: dict[str, Any], truth: dict[str, Any] | None) -> None:
+        if self._live is not None:
+            self._live.update(view.screen(frame, truth), refresh=True)
+        elif truth is not None:
+            out = sys.stderr if self._json else sys.stdout
+            print(f"{view.line(frame)}  true {view.mw(truth['site_power_w'])} MW", file=out, flush=True)

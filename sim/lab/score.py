@@ -1,0 +1,73 @@
+"""What a demo run amounts to: figures from the plant's own truth and the controller's frames."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Score:
+    """Collects one truth line and one frame a second; `summary` is what `headroom demo --json` ends with."""
+
+    def __init__(self, envelope_w: float) -> None:
+        self._site_envelope_w = envelope_w
+        self._frames: list[dict[str, Any]] = []
+        self._power_w: list[float] = []
+        self._over_s = 0.0
+        self._handed: list[float] = []
+        self._drawn: list[float] = []
+        self._caps = 0
+        self._trips = 0
+
+    @property
+    def frame(self) -> dict[str, Any] | None:
+        """The newest frame of the controller."""
+        return self._frames[-1] if self._frames else None
+
+    def take_frame(self, frame: dict[str, Any]) -> None:
+        """One cycle of the controller."""
+        self._frames.append(frame)
+        self._caps += int(frame["caps_written"])
+
+    def take_truth(self, truth: dict[str, Any]) -> None:
+        """One second of the plant: the power of each of its steps, and what was handed out at the end."""
+        envelope_w = self.frame["envelope_w"] if self.frame else self._site_envelope_w
+        steps = truth["site_power_steps_w"]
+        self._power_w.extend(steps)
+        self._over_s += sum(w > envelope_w for w in steps) / len(steps)
+        self._trips = int(truth["trips"])
+        if self.frame and self.frame["envelope_binds"]:
+            self._handed.append(truth["handed_out_w"] / envelope_w)
+            self._drawn.append(truth["site_power_w"] / envelope_w)
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the whole run; None where nothing was seen."""
+        last = self.frame or {}
+        return {
+            "cycles": len(self._frames),
+            "late_cycles": last.get("late_cycles"),
+            "cycle_ms_p50": _percentile([f["step_ms"] for f in self._frames], 50),
+            "cycle_ms_p99": _percentile([f["step_ms"] for f in self._frames], 99),
+            "jitter_ms_p99": _percentile([f["jitter_ms"] for f in self._frames], 99),
+            "envelope_mw": self._site_envelope_w / 1e6,
+            "peak_mw": max(self._power_w) / 1e6 if self._power_w else None,
+            "mean_mw": float(np.mean(self._power_w)) / 1e6 if self._power_w else None,
+            "seconds_envelope_binds": len(self._handed),
+            "handed_out_share": _mean(self._handed),
+            "drawn_share": _mean(self._drawn),
+            "seconds_over_envelope": self._over_s,
+            "racks": last.get("racks"),
+            "racks_capped": max((f["racks_capped"] for f in self._frames), default=None),
+            "racks_capped_without_reason": sum(f["racks_capped_without_reason"] for f in self._frames),
+            "points_per_s": _percentile([f["points_per_s"] for f in self._frames], 50),
+            "caps_written": self._caps,
+            "trips": self._trips,
+        }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _percentile(values: Sequence[float], q: float) -> float | None:
+    return float(np.percentile(values, q)) if values else None
