@@ -1,5 +1,8 @@
 """A small good site for tests: two feeds, one block of four UPS, four racks, one loop."""
 
+import csv
+from pathlib import Path
+
 from drivers.site.model import (
     Actuator,
     Cdu,
@@ -138,3 +141,32 @@ def tiny_site(**changes: object) -> Site:
         "devices": _devices(nodes),
     }
     return Site.model_validate(parts | changes)
+
+
+def edit_cell(folder: Path, table: str, row_id: str, column: str, value: str) -> str:
+    """Change one cell of a site's table on disk; an absent column is added. Returns the row's `file:line`."""
+    path = folder / f"{table}.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    if column not in rows[0]:
+        rows = [[*row, column if i == 0 else ""] for i, row in enumerate(rows)]
+    line = next(i for i, row in enumerate(rows) if row[0] == row_id)
+    rows[line][rows[0].index(column)] = value
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return f"{path.name}:{line + 1}"
+
+
+def drop_rows(folder: Path, table: str, *row_ids: str) -> None:
+    """Remove rows of a site's table on disk."""
+    path = folder / f"{table}.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if x.partition(",")[0] not in row_ids))
+
+
+def copy_row(folder: Path, table: str, row_id: str, new_id: str) -> str:
+    """Append a copy of a row under another id. Returns its `file:line`."""
+    path = folder / f"{table}.csv"
+    lines = path.read_text().splitlines()
+    lines.append(next(x for x in lines if x.partition(",")[0] == row_id).replace(row_id, new_id, 1))
+    path.write_text("\n".join(lines) + "\n")
+    return f"{path.name}:{len(lines)}"

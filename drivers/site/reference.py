@@ -103,7 +103,7 @@ def colossus() -> Site:
         substation_v=13_800,
         feed_va=160e6,
         transformer_va=3.15e6,
-        ups_va=2.5e6,
+        ups_va=2.75e6,
         mech_va=2.5e6,
         switchboard_a=4000,
         network_w=15_000,
@@ -129,7 +129,7 @@ def colossus() -> Site:
         "Colossus 1, Memphis: 220,000 GPUs, 300 MW from TVA in two steps of 150 MW (FACTS 0.2, 0.3, D.1).",
         "190,000 Hopper GPUs in 2,969 racks and 30,000 GB200 in 417 racks: 3,386 racks (FACTS D.2, D.3).",
         "Feeds and substation transformers of 160 MVA: 150 MW at power factor 0.95 with 1 % for unequal halves.",
-        "Electrical layout assumed: 40 blocks of four 2.5 MVA UPS, of which three carry the block.",
+        "Electrical layout assumed: 40 blocks of four 2.75 MVA UPS, of which three carry the block.",
         "Storage: two plants of 75 MW / 400 MWh (Megapacks, about 150 MW and 811 MWh nameplate; FACTS D.1).",
         "Water towers and trim chillers (FACTS D.1: recycled-water plant; number and type not found). In summer design"
         " the plant takes about 4 % of the site's heat: fans 1.5 % of a tower's heat, chillers COP 6.",

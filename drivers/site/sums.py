@@ -45,7 +45,7 @@ def node_loads(site: Site, rack_w: RackPower) -> dict[str, float]:
     total = {name: own[name] for name in nodes if name not in ringed}
     for name in sorted(total, key=lambda n: -_depth(nodes, n, ringed)):
         parent = nodes[name].parent
-        if parent in total:
+        if parent in total and nodes[name].kind != "utility_feed":
             total[parent] += total[name] / nodes[name].efficiency
     return total
 

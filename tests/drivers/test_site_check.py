@@ -1,0 +1,374 @@
+"""Every rule of the site check: a good site with one mistake shows that mistake, its line and the way out."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from helpers_site import copy_row, drop_rows, edit_cell, tiny_site
+
+from drivers.check import check_path, check_site, requests_per_poll
+from drivers.profile import Block, Point, Profile, load_profiles
+from drivers.site.problems import Problem, SiteError
+from drivers.site.write import write_site
+
+profiles = cache(load_profiles)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_site(tiny_site(), tmp_path)
+    return tmp_path
+
+
+def yaml_line(folder: Path, text: str) -> str:
+    """Where a text stands in site.yaml."""
+    lines = (folder / "site.yaml").read_text().splitlines()
+    return f"site.yaml:{next(i for i, x in enumerate(lines, start=1) if text in x)}"
+
+
+def edit_yaml(folder: Path, old: str, new: str) -> str:
+    """Replace a text of site.yaml once; returns where the new one stands."""
+    path = folder / "site.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return yaml_line(folder, new.splitlines()[0])
+
+
+def test_good_site_has_no_problem(folder: Path) -> None:
+    assert check_path(folder, profiles()) == []
+    assert check_site(tiny_site(), profiles()) == []
+
+
+# (table, row, column, new value, what is wrong, what to do): one cell, one problem
+CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
+    ("nodes", "w1a", "parent", "u11", "parent 'u11' is not in nodes.csv", "Did you mean 'u1'?"),
+    ("nodes", "w1a", "parent", "", "busway 'w1a' has no parent", "only feeds have none"),
+    ("nodes", "feed2", "parent", "feed1", "utility feed 'feed2' has the parent 'feed1'", "Leave its parent empty"),
+    ("nodes", "w1a", "parent", "r2a", "busway 'w1a' hangs on the PDU 'r2a'", "name the busway or UPS"),
+    ("nodes", "u1", "parent", "w1a", "nodes feed each other in a ring: u1 <- w1a <- u1", "Mend one of their parents"),
+    ("nodes", "u1", "trip_curve", "ups_apcc", "trip curve 'ups_apcc' is not in", "Did you mean 'ups_apc'?"),
+    ("racks", "r1", "pdu_a", "r1x", "pdu_a 'r1x' is not in nodes.csv", "Did you mean 'r1"),
+    ("racks", "r1", "pdu_a", "u1", "pdu_a 'u1' is a ups", "A rack hangs on rack PDUs"),
+    ("racks", "r1", "cdu", "cd1", "cdu 'cd1' is not in cdus.csv", "Did you mean 'c1'?"),
+    ("racks", "r1", "job", "trane", "job 'trane' is not in jobs.csv", "Did you mean 'train'?"),
+    ("racks", "r1", "gpu_model", "H1OO", "gpu_model 'H1OO' is not in the catalog of GPUs", "Add it to"),
+    ("racks", "r1", "actuator", "in-band", "actuator 'in-band' is not in site.yaml", "Did you mean 'inband'?"),
+    ("racks", "r2", "priority", "2", "priority 2 in job 'train', whose rack 'r1' has 1", "one priority"),
+    ("racks", "r2", "hall", "hall2", "lease group 'g1' is in hall 'hall1', this rack in 'hall2'", "in one hall"),
+    ("racks", "r1", "idle_w", "90000", "idle_w 90000 is above max_w 81600", "Idle power is below nameplate"),
+    ("racks", "r1", "safe_cap_w", "44000", "floor_w 44800, safe_cap_w 44000, max_w 81600 are out of order", "Keep"),
+    ("racks", "r1", "other_w", "44800", "other_w 44800 takes all of floor_w 44800", "raise floor_w or correct"),
+    ("racks", "r1", "floor_w", "30000", "less than the lowest cap measured (25%)", "Raise floor_w to 35700"),
+    ("cdus", "c1", "loop", "loop2", "loop 'loop2' is not in loops.csv", "Did you mean 'loop1'?"),
+    ("cdus", "c1", "supply_c", "36", "supply_c is 36 C, not above the 36 C of its loop", "by its approach"),
+    ("cdus", "c1", "supply_c", "46", "supply_c is 46 C, the racks accept 45 C", "raise control.supply_max_c"),
+    ("cdus", "c1", "fed_from", "r1a|r1c", "fed_from 'r1c' is not in nodes.csv", "Did you mean 'r1"),
+    ("cdus", "c1", "fed_from", "", "fed_from is missing", "Give a value"),
+    ("cdus", "c1", "capacity_w", "40000", "safe caps give CDU 'c1' 45.90 kW of heat", "capacity is 40.00 kW"),
+    ("cooling", "pump1", "fed_from", "", "fed_from is missing", "Give a value"),
+    ("cooling", "pump1", "fed_from", "msc", "fed_from 'msc' is not in nodes.csv", "Did you mean 'ms"),
+    ("cooling", "pump3", "loop", "loop9", "loop 'loop9' is not in loops.csv", "Did you mean 'loop1'?"),
+    ("loads", "net1", "node", "u9", "node 'u9' is not in nodes.csv", "Add it to nodes.csv"),
+    ("storage", "bess1", "node", "sub3", "node 'sub3' is not in nodes.csv", "Did you mean 'sub"),
+    ("switches", "tie", "b", "msx", "node 'msx' is not in nodes.csv", "Did you mean 'ms"),
+    ("switches", "tie", "b", "msa", "'tie' joins 'msa' to itself", "Name two nodes"),
+    ("gateways", "gwa", "fed_from", "", "fed_from is missing", "Give a value"),
+    ("gateways", "gwa", "fed_from", "u7", "fed_from 'u7' is not in nodes.csv", "Add it to nodes.csv"),
+    ("gateways", "gwa", "service_ms", "300", "polls of its 4 units take 1.20 s of each second", "1.33 times"),
+    ("devices", "r1a", "profile", "raritan_xerus", "profile 'raritan_xerus' is not in", "'raritan_px_xerus'?"),
+    ("devices", "r1a", "gateway", "gwz", "gateway 'gwz' is not in gateways.csv", "Did you mean 'gw"),
+    ("devices", "r1a", "host", "127.0.0.9", "'r1a' has a gateway and a host", "Keep one"),
+    ("devices", "r1a", "topic", "a/b", "'r1a' is on Modbus but has a topic", "Leave topic empty"),
+    ("devices", "r2a", "unit", "1", "unit 1 at 127.210.0.1:15020 is also 'r1a'", "a place of its own"),
+    ("devices", "u1", "host", "", "'u1' has no address", "host and port"),
+    ("devices", "pump1", "topic", "", "'pump1' has no topic", "tagPath"),
+    ("devices", "pump1", "host", "127.0.0.1", "'pump1' is on MQTT but has a Modbus address", "Leave gateway"),
+    ("devices", "pump2", "topic", "hall1/loop1/pump1", "topic 'hall1/loop1/pump1' is also 'pump1'", "of its own"),
+    ("devices", "u1", "fed_from", "u8", "fed_from 'u8' is not in nodes.csv", "Add it to nodes.csv"),
+)
+
+
+@pytest.mark.parametrize(("table", "row", "column", "value", "what", "fix"), CELLS)
+def test_one_wrong_cell(folder: Path, table: str, row: str, column: str, value: str, what: str, fix: str) -> None:
+    where = edit_cell(folder, table, row, column, value)
+    problems = check_path(folder, profiles())
+    assert [p.where for p in problems] == [where], problems
+    assert what in problems[0].what
+    assert fix in str(problems[0])
+
+
+def only(folder: Path) -> Problem:
+    """The one problem of a site."""
+    problems = check_path(folder, profiles())
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_two_racks_on_one_pdu(folder: Path) -> None:
+    where = edit_cell(folder, "racks", "r2", "pdu_a", "r1a")
+    problems = check_path(folder, profiles())
+    assert (
+        Problem(
+            where,
+            "pdu_a 'r1a' carries rack 'r1' already",
+            "Give each rack its own two PDUs: their meters are the rack's meter",
+        )
+        in problems
+    )
+    assert all(p == problems[-1] or "on pdu 'r1a' need" in p.what for p in problems)
+
+
+def test_lease_group_too_large() -> None:
+    site = tiny_site()
+    many = tuple(site.racks[0].model_copy(update={"id": f"x{i}", "lease_group": "big"}) for i in range(65))
+    problems = check_site(site.model_copy(update={"racks": many}), profiles())
+    assert any(p.what == "lease group 'big' has 65 racks" and "at most 64" in p.fix for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("table", "other"),
+    [("racks", ""), ("devices", ""), ("jobs", ""), ("nodes", "")],
+)
+def test_same_id_twice_in_files(folder: Path, table: str, other: str) -> None:
+    row = {"racks": "r1", "devices": "u1", "jobs": "train", "nodes": "u1"}[table]
+    first = edit_cell(folder, table, row, "id", row)
+    where = copy_row(folder, table, row, row)
+    assert only(folder) == Problem(where, f"id '{row}' stands already in {first}", "Rename or remove one")
+
+
+def test_same_id_twice_in_memory() -> None:
+    site = tiny_site()
+    problems = check_site(site.model_copy(update={"jobs": (*site.jobs, site.jobs[0])}), profiles())
+    assert problems == [Problem("jobs.csv:1", "id 'train' stands more than once", "Rename or remove one")]
+
+
+def test_same_id_for_two_things(folder: Path) -> None:
+    edit_cell(folder, "storage", "bess1", "id", "net1")  # a load is not measured: no clash
+    drop_rows(folder, "devices", "bess1")
+    assert only(folder).what == "nothing reports on 'net1'"
+    where = edit_cell(folder, "storage", "net1", "id", "u1")
+    first = check_path(folder, profiles())[0]
+    assert first == Problem(
+        where, "id 'u1' stands also in nodes.csv", "Rename one: a device that measures 'u1' would be ambiguous"
+    )
+
+
+def test_wrong_kind_of_meter(folder: Path) -> None:
+    where = edit_cell(folder, "devices", "w1a", "measures", "c1")
+    problems = check_path(folder, profiles())
+    assert [p.where for p in problems][-1] == where
+    assert problems[-1].what == "profile 'janitza_umg96rm' measures a node, 'c1' is a cdu"
+    # the node is now without a meter, but its only child has one: no problem
+    assert len(problems) == 1
+
+
+def test_wrong_protocol(folder: Path) -> None:
+    where = edit_cell(folder, "devices", "pump1", "profile", "janitza_umg96rm")
+    assert only(folder) == Problem(
+        where,
+        "protocol is dsx, profile 'janitza_umg96rm' speaks modbus",
+        "Use the profile's protocol or another profile",
+    )
+
+
+def test_measures_nothing_known(folder: Path) -> None:
+    where = edit_cell(folder, "devices", "w1a", "measures", "w1aa")
+    assert only(folder) == Problem(where, "measures 'w1aa' is not in the site's tables", "Did you mean 'w1a'?")
+
+
+def test_node_without_meter(folder: Path) -> None:
+    drop_rows(folder, "devices", "r1a")
+    problem = only(folder)
+    assert problem.what == "pdu 'r1a' carries racks and has no meter"
+    drop_rows(folder, "devices", "w1a")  # neither the busway nor its only child
+    assert [p.what for p in check_path(folder, profiles())] == [
+        "busway 'w1a' carries racks and has no meter",
+        "pdu 'r1a' carries racks and has no meter",
+    ]
+
+
+@pytest.mark.parametrize("name", ["c1", "pump1", "loop1", "bess1"])
+def test_nothing_reports(folder: Path, name: str) -> None:
+    drop_rows(folder, "devices", name)
+    assert only(folder).what == f"nothing reports on '{name}'"
+
+
+def test_two_gateways_at_one_address(folder: Path) -> None:
+    where = edit_cell(folder, "gateways", "gwb", "host", "127.210.0.1")
+    problems = check_path(folder, profiles())
+    assert problems[0] == Problem(
+        where,
+        "127.210.0.1:15020 is also gateway 'gwa'",
+        "One connection per host:port: put all units behind one gateway",
+    )
+    assert [p.what for p in problems[1:]] == [f"unit {i} at 127.210.0.1:15020 is also 'r{i}a'" for i in (1, 2, 3, 4)]
+
+
+def test_device_at_a_gateways_address(folder: Path) -> None:
+    edit_cell(folder, "devices", "c1", "port", "15020")
+    edit_cell(folder, "devices", "c1", "unit", "9")
+    where = edit_cell(folder, "devices", "c1", "host", "127.210.0.1")
+    assert only(folder) == Problem(
+        where, "127.210.0.1:15020 is a gateway", "Name gateway 'gwa' instead of the host: it is one connection"
+    )
+
+
+def test_pumps_and_heat_rejection(folder: Path) -> None:
+    edit_cell(folder, "cooling", "pump1", "capacity", "100")
+    assert only(folder).what == "the duty pumps of loop 'loop1' move 250 L/min, its flow_lpm is 300"
+    assert only(folder).where == "loops.csv:2"
+
+
+def test_loop_without_heat_rejection(folder: Path) -> None:
+    drop_rows(folder, "cooling", "dry1", "chiller1")
+    drop_rows(folder, "devices", "dry1", "chiller1")
+    assert only(folder).what == "nothing takes the heat out of loop 'loop1'"
+
+
+def test_loop_too_small(folder: Path) -> None:
+    where = edit_cell(folder, "loops", "loop1", "flow_lpm", "150")
+    problem = only(folder)
+    assert problem.where == where
+    assert problem.what == "safe caps give loop 'loop1' 183.60 kW of heat, its flow carries at 16 K 167.28 kW"
+
+
+def test_loop_units_too_small(folder: Path) -> None:
+    edit_cell(folder, "cooling", "dry1", "capacity", "100000")
+    problem = only(folder)
+    assert problem.what == "safe caps give loop 'loop1' 183.60 kW of heat, its units reject 160.00 kW"
+
+
+def test_return_not_above_supply(folder: Path) -> None:
+    where = edit_cell(folder, "loops", "loop1", "return_max_c", "36")
+    assert only(folder) == Problem(
+        where, "return_max_c is 36 C, supply_c 36 C", "The return must be allowed to be warmer than the supply"
+    )
+
+
+def test_envelope_too_small(folder: Path) -> None:
+    where = edit_yaml(folder, "envelope_w: 330000", "envelope_w: 200000")
+    problems = check_path(folder, profiles())
+    assert [p.where for p in problems] == [where, where]
+    assert problems[0].what.startswith("floors with losses, loads and cooling need 2")
+    assert problems[1].what.startswith("safe caps with losses, loads and cooling need 2")
+    assert "the envelope is 200.00 kW" in problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("rating", "what"),
+    [
+        ("80", "safe caps on pdu 'r1a' need 61.20 kW when the other cords are lost, it may carry 43.70 kW"),
+        ("40", "floors below pdu 'r1a' need 22.40 kW, it may carry 21.85 kW"),
+    ],
+)
+def test_pdu_too_small(folder: Path, rating: str, what: str) -> None:
+    where = edit_cell(folder, "nodes", "r1a", "rating", rating)
+    problems = check_path(folder, profiles())
+    assert {p.where for p in problems} == {where}
+    assert len(problems) == 2  # floors and safe caps
+    assert what in [p.what for p in problems]
+
+
+def test_busway_too_small_for_one_cord(folder: Path) -> None:
+    where = edit_cell(folder, "nodes", "w1a", "rating", "110")
+    problem = only(folder)
+    assert problem.where == where
+    assert problem.what.startswith("safe caps on busway 'w1a' need 61.20 kW when the other cords are lost")
+
+
+def test_feed_too_small_in_native_unit(folder: Path) -> None:
+    edit_cell(folder, "nodes", "u1", "rating_unit", "W")
+    edit_cell(folder, "nodes", "u1", "rating", "60000")
+    problem = only(folder)
+    # half of racks 1 and 3 and a network load, over the busways' 0.997
+    assert problem.what == f"safe caps below ups 'u1' need {(61.2 / 0.997 + 1):.2f} kW, it may carry 60.00 kW"
+
+
+def test_register_too_small(folder: Path) -> None:
+    edit_yaml(folder, "register_max_w: 655350", "register_max_w: 65535")
+    problems = check_path(folder, profiles())
+    assert [p.where for p in problems] == [f"racks.csv:{i}" for i in (2, 3, 4, 5)]
+    assert {p.what for p in problems} == {"max_w 81600 does not fit actuator 'inband', which ends at 65535 W"}
+
+
+def test_register_too_coarse(folder: Path) -> None:
+    edit_yaml(folder, "resolution_w: 10", "resolution_w: 1000")
+    problems = check_path(folder, profiles())
+    assert {p.what for p in problems} == {"actuator 'inband' has steps of 1000 W over 36800 W"}
+
+
+def test_safe_cap_lost_by_rounding(folder: Path) -> None:
+    where = edit_cell(folder, "racks", "r1", "safe_cap_w", "44800")
+    edit_yaml(folder, "resolution_w: 10", "resolution_w: 60")
+    problem = only(folder)
+    assert problem.where == where
+    assert problem.what == "safe_cap_w 44800, rounded down to steps of 60 W, is below floor_w 44800"
+
+
+def test_controllers_without_feed(folder: Path) -> None:
+    path = folder / "site.yaml"
+    path.write_text(path.read_text().replace("  fed_from:\n  - u1\n  - u2\n", "", 1))
+    assert only(folder).where == yaml_line(folder, "control:")
+    assert only(folder).what == "control names no feed"
+
+
+def test_controllers_on_unknown_feed(folder: Path) -> None:
+    edit_yaml(folder, "  fed_from:\n  - u1\n", "  fed_from:\n  - sub11\n")
+    assert only(folder) == Problem(
+        yaml_line(folder, "fed_from"), "control: fed_from 'sub11' is not in nodes.csv", "Did you mean 'sub1'?"
+    )
+
+
+def test_everything_in_one_run(folder: Path) -> None:
+    """Mistakes of reading, of names and of figures appear together, by file and line, without echoes."""
+    where = {
+        edit_yaml(folder, "envelope_w: 330000", "envelope_w: 100000"),
+        edit_cell(folder, "racks", "r1", "max_w", "much"),
+        edit_cell(folder, "cdus", "c2", "loop", "lop1"),
+        edit_cell(folder, "devices", "r2a", "profile", "raritan"),
+        edit_cell(folder, "nodes", "w3a", "rating", "-4"),  # r3a's parent: named, but not unknown
+    }
+    problems = check_path(folder, profiles())
+    assert {p.where for p in problems} == where
+    assert [p.file for p in problems] == sorted([p.file for p in problems], key=FILES.index)
+
+
+FILES = ["site.yaml", "nodes.csv", "racks.csv", "cdus.csv", "devices.csv"]
+
+
+def test_unknown_site() -> None:
+    with pytest.raises(SiteError, match="Did you mean 'colossus'"):
+        check_path("colosus", profiles())
+
+
+@pytest.mark.parametrize("name", ["hall", "colossus"])
+def test_reference_sites_are_good(name: str) -> None:
+    assert check_path(name, profiles()) == []
+
+
+def _points(*spans: tuple[int, str, bool]) -> tuple[Point, ...]:
+    return tuple(
+        Point.model_validate({"name": f"p{a}", "unit": "", "addr": a, "type": t, "poll": poll}) for a, t, poll in spans
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "holes_ok", "most", "requests"),
+    [
+        (((0, "f32", True), (2, "f32", True)), False, 125, 1),
+        (((0, "f32", True), (4, "f32", True)), False, 125, 2),  # nobody declared 2 and 3
+        (((0, "f32", True), (4, "f32", True)), True, 125, 1),
+        (((0, "f32", True), (2, "f32", False), (4, "f32", True)), False, 125, 1),
+        (((0, "f32", True), (2, "f32", True), (4, "f32", True)), False, 4, 2),
+        (((0, "f32", True), (100, "f32", True)), True, 125, 2),  # in two blocks
+        (((0, "f32", False),), False, 125, 0),
+    ],
+)
+def test_requests_per_poll(points: tuple[tuple[int, str, bool], ...], holes_ok: bool, most: int, requests: int) -> None:
+    blocks = (Block(first=0, last=49), Block(first=50, last=149))
+    profile = Profile(
+        name="x", title="", protocol="modbus", source="", trust="memory", blocks=blocks,
+        holes_ok=holes_ok, max_registers=most, points=_points(*points),
+    )  # fmt: skip
+    assert requests_per_poll(profile) == requests
