@@ -37,9 +37,9 @@ class Agents:
         """Caps in force [R] at `now_s` [s]."""
         return self.holder.step(now_s)
 
-    def reports(self, power_w: Floats) -> Iterator[Report]:
-        """One report per group, with each agent's own power measurement [R]."""
-        for group in self.groups.values():
+    def reports(self, power_w: Floats, part: int, parts: int) -> Iterator[Report]:
+        """A report of every `parts`-th group from `part` on, with each agent's own power measurement [R]."""
+        for group in tuple(self.groups.values())[part::parts]:
             yield self.holder.report(group, power_w)
 
     def columns(self, power_w: Floats) -> Floats:

@@ -16,6 +16,7 @@ from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
 from sim.plant.network import DT_S, PlantError, compile_network
+from sim.plant.readings import Readings
 
 WARM_UP_STEPS = 2400
 BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
@@ -40,6 +41,8 @@ class Truth:
     cap_w: Floats  # [R] in force at the agents
     node_w: Floats  # [N] at each node's output
     feed_w: dict[str, float]
+    worst_node: str  # nearest to or furthest beyond its derated rating
+    worst_load: float  # its load as a share of that, 1 is full
     trips: int  # all time
     throttled: int  # racks, now
     shut_down: int  # racks, all time
@@ -83,10 +86,13 @@ class Plant:
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
         self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
+        self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
+        self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
         self._steps, self._trips = 0, 0
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
-        self.sensors = Sensors(self.inventory, n, self.elec, self.thermal, self.director.faults, sensor_rng)
+        self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
+        self.sensors = Sensors(self.inventory, self.readings, self.director.faults, sensor_rng)
         self._warm_up()
 
     @property
@@ -123,7 +129,7 @@ class Plant:
             raise PlantError(f"energy at {t_s} s: heat off by {heat.residual:.1e}, power by {self._flow.residual:.1e}")
         self._trips += electrical.protect(n.tree, self.elec)
         self._steps += 1
-        self.sensors.take(self.elec.out_w, rack_w)
+        self.readings.take(self.elec.out_w, rack_w)
 
     def _warm_up(self) -> None:
         """Bring the water to the working point of the first step, as if the plant had run for ten minutes."""
@@ -159,19 +165,34 @@ class Plant:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
         return self.agents.accept(lease, self.start_s + self.t_s)
 
-    def reports(self) -> Iterator[Report]:
-        """What the agents say now, a message per lease group."""
-        return self.agents.reports(self.sensors.rack_mean_w())
+    def reports(self, part: int = 0, parts: int = 1) -> Iterator[Report]:
+        """What the agents say now, a message per lease group; or only every `parts`-th group from `part` on."""
+        return self.agents.reports(self.readings.rack_mean_w(), part, parts)
+
+    def write(self, thing: str, point: str, value: float) -> bool:
+        """Take a set-point for a CDU (`flow_target_lpm`, `supply_target_c`) or storage (`power_set_w`, + discharge)."""
+        cdu, storage = self._cdu.get(thing), self._storage.get(thing)
+        if cdu is not None and point == "flow_target_lpm":
+            self.thermal.cdu_target_lpm[cdu] = value
+        elif cdu is not None and point == "supply_target_c":
+            self.thermal.cdu_target_c[cdu] = value
+        elif storage is not None and point == "power_set_w":
+            self.elec.storage_set_w[storage] = value
+        else:
+            return False
+        return True
 
     def measure(self) -> Floats:
         """What every device shows now, by point slot; NaN where it shows a sentinel [points]."""
-        return self.sensors.measure(self._steps, self.agents.columns(self.sensors.rack_mean_w()))
+        return self.sensors.measure(self._steps, self.agents.columns(self.readings.rack_mean_w()))
 
     def truth(self) -> Truth:
         """What really is."""
         s, flow = self.jobs, self._flow
         cooling_w = float(self.thermal.unit_w.sum() + self.thermal.cdu_w.sum())
         hottest = int(np.argmax(self.thermal.loop_return_c))
+        load = np.abs(self.elec.out_w) / self.network.tree.trip_w
+        worst = int(np.argmax(load))
         alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
         handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
         return Truth(
@@ -190,6 +211,8 @@ class Plant:
             cap_w=self._caps.copy(),
             node_w=self.elec.out_w.copy(),
             feed_w={x.id: float(self.elec.out_w[i]) for i, x in enumerate(self.site.nodes) if not x.parent},
+            worst_node=self.site.nodes[worst].id,
+            worst_load=float(load[worst]),
             trips=self._trips,
             throttled=int(s.throttled.sum()),
             shut_down=int(s.dead.sum()),

@@ -1,0 +1,38 @@
+"""Commands of the simulated plant; the work is imported inside each command."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.command("sim")
+def sim(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    scenario: Annotated[str, typer.Option(help="A scenario's name, or a YAML file.")] = "steady",
+    speed: Annotated[float, typer.Option(min=0.1, max=20.0, help="Plant seconds per second.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object of the truth every second.")] = False,
+) -> None:
+    """Run a simulated plant behind real Modbus TCP and MQTT, until Ctrl-C."""
+    import asyncio
+    import logging
+
+    import uvloop
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.plant.network import PlantError
+    from sim.scenarios import ScenarioError, load_scenario
+    from sim.serve.modbus import PortTakenError
+    from sim.serve.service import serve
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        plan = resolve_site(site), load_scenario(scenario)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json))
+    except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
+        typer.echo(str(error.strerror if isinstance(error, PortTakenError) else error), err=True)
+        raise typer.Exit(1) from error
