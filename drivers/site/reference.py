@@ -1,22 +1,21 @@
 """The two reference sites, `colossus` and `hall`, as functions of nothing: same tables on every machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from drivers.site.model import Actuator, Control, Loop, Mqtt, Site
+from drivers.site.model import Actuator, Control, Job, Loop, Mqtt, Site
 from drivers.site.reference_parts import (
     GB200,
     HOPPER,
     PAIRS,
     JobPlan,
+    Model,
     Plan,
     Tables,
     add_block,
     add_feeds,
-    add_mechanical,
-    place_jobs,
     spread,
-    trim_last,
 )
+from drivers.site.reference_water import add_mechanical
 
 COMMON = (
     "Hopper node (8 x H100/H200 SXM): nameplate 10.2 kW, GPU part 7650 W, CPUs 1530 W, memory 1020 W, lowest node"
@@ -38,6 +37,36 @@ ACTUATORS = {
     "inband": Actuator(latency_s=0.2, settle_s=0.3, resolution_w=10, register_max_w=655350),
     "bmc_fast": Actuator(latency_s=5, settle_s=1, resolution_w=10, register_max_w=655350),
 }
+
+
+def trim_last(t: Tables, model: Model, gpus: int) -> None:
+    """The last rack of a model holds what is left of its GPUs, and powers in proportion."""
+    of_model = [i for i, r in enumerate(t.racks) if r.gpu_model == model.gpu_model]
+    left = gpus - model.gpus * (len(of_model) - 1)
+    part = left / model.gpus
+    names = ("other_w", "idle_w", "floor_w", "max_w", "safe_cap_w")
+    scaled = {name: round(getattr(model, name) * part) for name in names}
+    t.racks[of_model[-1]] = t.racks[of_model[-1]].model_copy(update={"gpus": left, **scaled})
+
+
+def place_jobs(t: Tables, plan: Plan) -> None:
+    """Give each job its racks: pod by pod, going round the halls, so that every job stands in several halls."""
+
+    def turn(i: int) -> tuple[int, int]:
+        rack = t.racks[i]
+        hall, block = (int(x) for x in rack.lease_group.split("p")[0][1:].split("b"))
+        return 2 * block + int(rack.lease_group[-1]), hall
+
+    for model in (HOPPER, GB200):
+        order = sorted((i for i, r in enumerate(t.racks) if r.gpu_model == model.gpu_model), key=turn)
+        at: Iterator[int] = iter(order)
+        for job in (j for j in plan.jobs if j.model is model):
+            for _ in range(job.racks):
+                i = next(at)
+                t.racks[i] = t.racks[i].model_copy(update={"job": job.id, "priority": job.priority})
+        if next(at, None) is not None:
+            raise ValueError(f"jobs leave {model.gpu_model} racks over")
+    t.jobs = [Job.model_validate({"id": j.id, "kind": j.kind, "tenant": j.tenant}) for j in plan.jobs]
 
 
 def build(name: str, title: str, plan: Plan, control: Control, assumptions: tuple[str, ...]) -> Site:

@@ -1,10 +1,9 @@
-"""Building blocks of the reference sites: electrical blocks, rows of racks, water loops, addresses.
+"""Building blocks of the reference sites: feeds, blocks of four UPS, rows of racks, gateways, addresses.
 
 Everything is a pure function of a `Plan`, so that a site is the same on every machine. Figures and their sources
 stand in the assumptions of each site (reference.py).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from drivers.site.model import Cdu, CoolingUnit, Device, Gateway, Job, Load, Loop, Node, Rack, Storage, Switch
@@ -279,111 +278,3 @@ def add_gateways(t: Tables, plan: Plan, block: str, racks: list[Rack]) -> None:
                 )
             )
         start += size
-
-
-def add_mechanical(t: Tables, plan: Plan, hall: int) -> None:
-    """A hall's two mechanical switchboards with their transformers and tie, and its two water loops."""
-    hall_id, aux = f"hall{hall}", (f"h{hall}b1u1", f"h{hall}b1u2")
-    for side, sub in (("a", 1), ("b", 2)):
-        transformer = Node(
-            id=f"h{hall}mt{side}",
-            kind="transformer",
-            parent=f"sub{sub}",
-            hall=hall_id,
-            rating=plan.mech_va,
-            rating_unit="VA",
-            volt_v=480,
-            efficiency=0.99,
-            trip_curve="transformer_c57_91",
-        )
-        add_node(t, plan, transformer, aux)
-        board = Node(
-            id=f"h{hall}ms{side}",
-            kind="switchboard",
-            parent=f"h{hall}mt{side}",
-            hall=hall_id,
-            rating=plan.switchboard_a,
-            rating_unit="A",
-            volt_v=480,
-            derating=0.8,
-            efficiency=0.999,
-            trip_curve="ul489_standard",
-        )
-        add_node(t, plan, board, aux)
-        t.loads.append(Load(id=f"h{hall}air{side}", node=f"h{hall}ms{side}", power_w=plan.air_w))
-    t.switches.append(
-        Switch(
-            id=f"h{hall}tie",
-            kind="tie",
-            a=f"h{hall}msa",
-            b=f"h{hall}msb",
-            normal="open",
-            transfer_s=5,
-        )
-    )
-    for number in (1, 2):
-        add_loop(t, plan, hall, number)
-
-
-def add_loop(t: Tables, plan: Plan, hall: int, number: int) -> None:
-    """A facility-water loop with its units, alternating between the two switchboards, and its BMS points."""
-    loop_id = f"h{hall}loop{number}"
-    t.loops.append(plan.loop.model_copy(update={"id": loop_id, "hall": f"hall{hall}"}))
-    path = f"hall{hall}/loop{number}"
-    t.devices.append(Device(id=loop_id, profile="dsx_loop", protocol="dsx", topic=path, measures=loop_id))
-    for kind, duty, standby, capacity, power_w in plan.units:
-        short = kind.replace("_", "")
-        for n in range(1, duty + standby + 1):
-            unit_id = f"{loop_id}-{short}{n}"
-            t.cooling.append(
-                CoolingUnit.model_validate(
-                    {
-                        "id": unit_id,
-                        "kind": kind,
-                        "loop": loop_id,
-                        "capacity": capacity,
-                        "power_w": power_w,
-                        "standby": n > duty,
-                        "fed_from": f"h{hall}ms{'ab'[(n + number) % 2]}",
-                    }
-                )
-            )
-            t.devices.append(
-                Device(
-                    id=unit_id,
-                    profile=f"dsx_{short}",
-                    protocol="dsx",
-                    topic=f"{path}/{short}{n}",
-                    measures=unit_id,
-                )
-            )
-
-
-def trim_last(t: Tables, model: Model, gpus: int) -> None:
-    """The last rack of a model holds what is left of its GPUs, and powers in proportion."""
-    of_model = [i for i, r in enumerate(t.racks) if r.gpu_model == model.gpu_model]
-    left = gpus - model.gpus * (len(of_model) - 1)
-    part = left / model.gpus
-    names = ("other_w", "idle_w", "floor_w", "max_w", "safe_cap_w")
-    scaled = {name: round(getattr(model, name) * part) for name in names}
-    t.racks[of_model[-1]] = t.racks[of_model[-1]].model_copy(update={"gpus": left, **scaled})
-
-
-def place_jobs(t: Tables, plan: Plan) -> None:
-    """Give each job its racks: pod by pod, going round the halls, so that every job stands in several halls."""
-
-    def turn(i: int) -> tuple[int, int]:
-        rack = t.racks[i]
-        hall, block = (int(x) for x in rack.lease_group.split("p")[0][1:].split("b"))
-        return 2 * block + int(rack.lease_group[-1]), hall
-
-    for model in (HOPPER, GB200):
-        order = sorted((i for i, r in enumerate(t.racks) if r.gpu_model == model.gpu_model), key=turn)
-        at: Iterator[int] = iter(order)
-        for job in (j for j in plan.jobs if j.model is model):
-            for _ in range(job.racks):
-                i = next(at)
-                t.racks[i] = t.racks[i].model_copy(update={"job": job.id, "priority": job.priority})
-        if next(at, None) is not None:
-            raise ValueError(f"jobs leave {model.gpu_model} racks over")
-    t.jobs = [Job.model_validate({"id": j.id, "kind": j.kind, "tenant": j.tenant}) for j in plan.jobs]
