@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ CONNECT_S = 5.0
 PROBE_S = 2.0  # between our messages to ourselves
 SILENCE_S = 7.0  # without any message, ours included: the link is dead, whatever TCP says
 MAX_QUEUE = 4096
+NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages in pairs would wait 40 ms for an ACK
 BREATH = 50  # messages sent before other tasks get a turn
 
 OnMessage = Callable[[str, bytes, bool], None]
@@ -173,6 +175,7 @@ class Session:
             keepalive=10,
             timeout=CONNECT_S,
             logger=_library_log,
+            socket_options=[NO_DELAY],
             queue_type=_inbox(self._deliver),
         )
 

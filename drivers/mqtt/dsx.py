@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.clock import Clock
-from drivers.inventory import STALE_PERIODS, Inventory
-from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE, point_key, write_topic
+from drivers.inventory import Inventory
+from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, REPUBLISH_S, VALUE, point_key, write_topic
 from drivers.points import PointTable, Quality
 from drivers.profile import Point
 from drivers.wires import LinkHealth
@@ -79,6 +79,7 @@ class DsxLink:
         self._last_s: dict[str, float] = {}  # device -> last value
         self._device_of: dict[str, str] = {}
         self._heartbeat = _Heartbeat()
+        self._rate_per_s, self._rated, self._rated_s = 0.0, 0, clock.now_s()
         types = set()
         for slab in inventory.slabs:
             if slab.profile is None or slab.profile.protocol != "dsx":
@@ -188,13 +189,17 @@ class DsxLink:
             beat.echo_heard_s = self._clock.now_s()
 
     def tick(self) -> None:
-        """Publish our heartbeat when it is due and the BMS has told where."""
-        beat = self._heartbeat
-        if self._clock.now_s() < beat.next_s:
+        """Count the rate, and publish our heartbeat when it is due and the BMS has told where; call once a second."""
+        now_s, beat = self._clock.now_s(), self._heartbeat
+        total = self.counters["values"]
+        if now_s > self._rated_s:
+            self._rate_per_s = (total - self._rated) / (now_s - self._rated_s)
+            self._rated, self._rated_s = total, now_s
+        if now_s < beat.next_s:
             return
         stamp_ms = self._clock.wall_ms()
         if self._say("HeartbeatTimestampIntegration", stamp_ms):
-            beat.next_s = self._clock.now_s() + HEARTBEAT_S
+            beat.next_s = now_s + HEARTBEAT_S
             beat.sent_ms = [*beat.sent_ms[-3:], stamp_ms]
 
     def _say(self, kind: str, value: int) -> bool:
@@ -211,9 +216,9 @@ class DsxLink:
             up, detail = False, "no heartbeat from the BMS"
         elif up and now_s - beat.echo_heard_s > BMS_LOST_S:
             detail = "the BMS does not echo our heartbeat"
-        limit_s = STALE_PERIODS * 100.0
+        limit_s = 2.5 * REPUBLISH_S
         silent = sum(now_s - last_s > limit_s for last_s in self._last_s.values())
-        return LinkHealth("bms", up, len(self._last_s), silent, 0.0, detail)
+        return LinkHealth("bms", up, len(self._last_s), silent, self._rate_per_s, detail)
 
 
 def _refuse_constant(name: str) -> float:

@@ -126,7 +126,8 @@ class Broker:
         )
 
     def _mosquitto_config(self, program: str) -> str:
-        text = f"listener {self.port} 127.0.0.1\npersistence true\npersistence_location {self._folder}/\nuser root\n"
+        text = f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\nuser root\n"
+        text += f"persistence true\npersistence_location {self._folder}/\n"
         if self.username is None:
             return text + "allow_anonymous true\n"
         passwords = self._folder / "passwords"

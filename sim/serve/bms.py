@@ -121,7 +121,7 @@ class Bms:
         stamp_ms = heartbeat_value(payload)
         expected = write_topic(METADATA + self._system_key("HeartbeatTimestampIntegration"), self._integration)
         if retained or stamp_ms is None or topic != expected:
-            self.counters["integration_other"] += 1
+            self.counters["integration_echoes" if "/HeartbeatEchoIntegration/" in topic else "integration_other"] += 1
             return
         now_s = self._clock.now_s()
         if now_s - self._integration_s > NEWCOMER_S:
