@@ -106,7 +106,7 @@ def tiny_site(**changes: object) -> Site:
         for n in (1, 2, 3)
     ]
     units[2]["standby"] = True
-    units.append(cooling | {"id": "dry1", "kind": "dry_cooler", "capacity": 260e3, "power_w": 5000, "fed_from": "msa"})
+    units.append(cooling | {"id": "dry1", "kind": "dry_cooler", "capacity": 300e3, "power_w": 5000, "fed_from": "msa"})
     units.append(cooling | {"id": "chiller1", "kind": "chiller", "capacity": 60e3, "power_w": 10000, "fed_from": "msb"})
     parts: dict[str, object] = {
         "name": "tiny",

@@ -65,7 +65,7 @@ class Rack(SiteModel):
     pdu_b: str
     share_a: Share = 0.5  # of the rack's power on cord A; the rest is on B
     cdu: str
-    liquid_share: Share  # of the heat that goes into the CDU's loop
+    liquid_share: Share  # of the heat that goes through the CDU; the rest reaches the same loop by rear doors
     actuator: str = "inband"  # name in actuators
 
 

@@ -24,7 +24,8 @@ COMMON = (
     " 420 W and switch trays) and a floor of 0.4 of nameplate are assumptions between the DPS tray limits 1000-6667 W.",
     "Idle: 2.5 kW a Hopper node, 1 kW a GB200 tray (FACTS D.3, C.1).",
     "Safe caps are 75 % of nameplate, near the training average of 76 % (FACTS D.3).",
-    "Liquid share 0.75 (Hopper) and 0.85 (GB200); the rest leaves by air, whose fans are fixed loads (FACTS C.3).",
+    "Liquid share 0.75 (Hopper) and 0.85 (GB200) through the CDUs (FACTS C.3); rear doors bring the rest into the same"
+    " loop (FACTS D.2), so a loop takes all heat of its racks; hall fans are fixed loads.",
     "Pumps of in-rack CDUs are inside the rack's power; pumps of row CDUs are load of their own on their feeds.",
     "A rack PDU carries its whole rack when the other cord is lost, at 80 % of its standard-rated breaker (UL 489).",
     "Efficiencies near rating: substation 0.995, transformer 0.99, double-conversion UPS 0.973, busway 0.997.",
@@ -137,11 +138,11 @@ def colossus() -> Site:
         switchboard_a=4000,
         network_w=15_000,
         air_w=75_000,
-        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=18_000, volume_l=40_000),
+        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=22_500, volume_l=50_000),
         units=(
-            ("pump", 3, 1, 6000, 37_000),
-            ("tower", 4, 0, 4e6, 60_000),
-            ("chiller", 2, 0, 1.2e6, 200_000),
+            ("pump", 3, 1, 7500, 42_000),
+            ("tower", 4, 0, 4.7e6, 62_000),
+            ("chiller", 2, 0, 1.3e6, 190_000),
         ),
         cdu_supply_c=36,
         storage=(75e6, 400e6),
@@ -161,7 +162,7 @@ def colossus() -> Site:
         "Electrical layout assumed: 40 blocks of four 2.75 MVA UPS, of which three carry the block.",
         "Storage: two plants of 75 MW / 400 MWh (Megapacks, about 150 MW and 811 MWh nameplate; FACTS D.1).",
         "Water towers and trim chillers (FACTS D.1: recycled-water plant; number and type not found). In summer design"
-        " the plant takes about 4 % of the site's heat: fans 1.5 % of a tower's heat, chillers COP 6.",
+        " the plant takes about 4 % of the site's heat: pumps 0.7 %, fans 1.3 % of its heat, trim chillers COP 7.",
         "Raises 30 MW/min, the upper end of what grid operators set (NERC 2026-03: 10-30 MW/min; FACTS G.1); reductions"
         " that no limit demands 60 MW/min.",
     )
@@ -192,10 +193,10 @@ def hall() -> Site:
         switchboard_a=800,
         network_w=11_000,
         air_w=15_000,
-        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=2700, volume_l=6000),
+        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=3450, volume_l=7500),
         units=(
-            ("pump", 3, 1, 900, 6000),
-            ("dry_cooler", 3, 0, 800_000, 14_000),
+            ("pump", 3, 1, 1150, 6500),
+            ("dry_cooler", 3, 0, 950_000, 14_000),
             ("chiller", 2, 0, 200_000, 30_000),
         ),
         cdu_supply_c=40,
@@ -211,7 +212,7 @@ def hall() -> Site:
     assumptions = (
         "One hall of 56 Hopper and 8 GB200 racks, scaled from colossus (its assumptions hold); feeds, storage and"
         " ramps by the ratio of the envelopes; the envelope is about 9 % below nameplate with cooling.",
-        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans about 1.8 % of the heat, COP 6.7.",
+        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7.",
     )
     return build("hall", "One hall of 64 racks, 5.7 MW", plan, control, assumptions)
 

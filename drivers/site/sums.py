@@ -148,7 +148,7 @@ def check_heat(report: Report) -> None:
         by_loop: dict[str, float] = defaultdict(float)
         for r in site.racks:
             by_cdu[r.cdu] += rack_w(r) * r.liquid_share
-            by_loop[loop_of.get(r.cdu, "")] += rack_w(r) * r.liquid_share
+            by_loop[loop_of.get(r.cdu, "")] += rack_w(r)  # rear doors bring what the CDU does not take
         for cdu in site.cdus:
             if by_cdu[cdu.id] > cdu.capacity_w:
                 what = f"{label} give CDU '{cdu.id}' {_w(by_cdu[cdu.id])} of heat, its capacity is {_w(cdu.capacity_w)}"

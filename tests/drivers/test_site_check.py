@@ -227,16 +227,16 @@ def test_loop_without_heat_rejection(folder: Path) -> None:
 
 
 def test_loop_too_small(folder: Path) -> None:
-    where = edit_cell(folder, "loops", "loop1", "flow_lpm", "150")
+    where = edit_cell(folder, "loops", "loop1", "flow_lpm", "200")
     problem = only(folder)
     assert problem.where == where
-    assert problem.what == "safe caps give loop 'loop1' 183.60 kW of heat, its flow carries at 16 K 167.28 kW"
+    assert problem.what == "safe caps give loop 'loop1' 244.80 kW of heat, its flow carries at 16 K 223.04 kW"
 
 
 def test_loop_units_too_small(folder: Path) -> None:
-    edit_cell(folder, "cooling", "dry1", "capacity", "100000")
+    edit_cell(folder, "cooling", "dry1", "capacity", "170000")
     problem = only(folder)
-    assert problem.what == "safe caps give loop 'loop1' 183.60 kW of heat, its units reject 160.00 kW"
+    assert problem.what == "safe caps give loop 'loop1' 244.80 kW of heat, its units reject 230.00 kW"
 
 
 def test_return_not_above_supply(folder: Path) -> None:

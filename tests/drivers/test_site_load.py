@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers_site import edit_cell, tiny_site
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.site.load import find_site, load_site, read_draft, resolve_site
@@ -147,6 +147,7 @@ FILES_OF_TINY = site_files(tiny_site())
 TEXT = st.text(max_size=12) | st.sampled_from(["", "nan", "-1", "1e999", "0", "|", "'", '"', "x,y", "\x00", "#", "u1"])
 
 
+@settings(deadline=None)
 @given(table=st.sampled_from(sorted(TABLES)), row=st.integers(0), column=st.integers(0), value=TEXT)
 def test_a_changed_cell_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, table: str, row: int, column: int, value: str
@@ -168,6 +169,7 @@ def test_a_changed_cell_never_crashes(
         load_site(folder)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.binary(max_size=40).map(lambda b: b.decode("latin-1")))
 def test_any_yaml_never_crashes(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("site")

@@ -140,6 +140,21 @@ def test_only_the_envelope_binds_at_full_load(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
+def test_loops_carry_and_reject_nameplate_heat(name: str) -> None:
+    """Without the standby units, and with a tenth to spare for pumps and for warmer air than designed."""
+    site = made(name)
+    loop_of = {c.id: c.loop for c in site.cdus}
+    heat_w, able_w = Counter[str](), Counter[str]()
+    for r in site.racks:
+        heat_w[loop_of[r.cdu]] += round(r.max_w)
+    for u in site.cooling:
+        able_w[u.loop] += round(u.capacity) if u.kind != "pump" and not u.standby else 0
+    for loop in site.loops:
+        assert able_w[loop.id] > 1.1 * heat_w[loop.id]
+        assert heat_w[loop.id] / (loop.flow_lpm * 69.7) < 13  # kelvin
+
+
+@pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("cord", [0, 1])
 def test_three_ups_carry_a_block_of_four(name: str, cord: int) -> None:
     """At the envelope, the loss of a UPS overloads none of its block; the worst block is tried."""
