@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.frames import Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason
+from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason
 from controller.kernels.fill import FillInputs, FillResult, FillTopology, fill
 from controller.plan import Plan
 
 HOLD_SHARE = 0.004  # of nameplate: a cap moves only for more than this, unless a limit needs it
-TAKEOVER_S = 5.0  # after a start caps move by at most TAKEOVER_SHARE a cycle, unless a limit forces more
+FOUND_S = 5.0  # after a start the caps found stay, and for TAKEOVER_S caps go gently: until other load is learnt,
+TAKEOVER_S = 30.0  # only a measured overload lowers more
 TAKEOVER_SHARE = 0.02
 SAFE_SHARE = 0.97  # of each limit's room: the safe caps leave this margin for what changes while nobody watches
 SAFE_WIDEN = 0.02  # safe caps follow a widening limit only by steps of this share
@@ -46,8 +47,13 @@ def allocate(
     # every rack is in the envelope row: once that is tight nothing is left to hand out
     full = served.tight[-1] or bool((served.power_w >= most_w).all())
     filled_w = served.power_w if full else _fill(plan, plan.surplus, room_w, served.power_w, most_w, ceiling_w).power_w
-    cap_w = _settle(plan, limits.room_w, before_w, filled_w, now_s - last.started_s < TAKEOVER_S)
     reason, row = _reasons(plan, served, ceiling_row)
+    cap_w = _settle(plan, limits.room_w, before_w, filled_w)
+    since_s = now_s - last.started_s
+    if since_s < TAKEOVER_S:
+        step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
+        cap_w = _gently(plan, estimate.load_w > limits.limit_w, before_w, cap_w, step)
+        reason[(reason == Reason.FREE) & (cap_w < filled_w)] = Reason.START
     reason[limits.held] = Reason.HOLD
     safe_cap_w, safe_room_w = _safe_caps(plan, limits.room_w, ceiling_w, last)
     if limits.mode == Mode.OFF:
@@ -102,17 +108,26 @@ def _found(plan: Plan, estimate: Estimate) -> Floats:
     return np.where(np.isfinite(estimate.cap_found_w), estimate.cap_found_w, plan.safe_cap_w)
 
 
-def _settle(plan: Plan, room_w: Floats, before_w: Floats, target_w: Floats, takeover: bool) -> Floats:
-    """Keep a cap that is near its target, and go gently after a start, wherever the rows hold with it."""
+def _settle(plan: Plan, room_w: Floats, before_w: Floats, target_w: Floats) -> Floats:
+    """Keep a cap that is near its target wherever the rows hold with it."""
     rounded = np.maximum(np.floor(target_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
     near = np.abs(rounded - before_w) <= HOLD_SHARE * plan.max_w
     wanted = np.where(near, before_w, rounded)
-    if takeover:
-        wanted = np.clip(wanted, before_w * (1.0 - TAKEOVER_SHARE), before_w * (1.0 + TAKEOVER_SHARE))
-    over = plan.rows.dot(wanted) > room_w * (1.0 + 1e-9)
-    forced = np.zeros(len(wanted), dtype=bool)
-    forced[plan.rows.racks[over[plan.rows.of_entry]]] = True
+    forced = _under(plan, plan.rows.dot(wanted) > room_w * (1.0 + 1e-9))
     return np.where(forced, np.minimum(wanted, rounded), wanted)
+
+
+def _gently(plan: Plan, overloaded: Bools, before_w: Floats, cap_w: Floats, step: float) -> Floats:
+    """Take over without a bump: by at most `step` of each cap, unless a measured overload [K] forces more."""
+    gentle = np.clip(cap_w, before_w * (1.0 - step), before_w * (1.0 + step))
+    return np.where(_under(plan, overloaded), np.minimum(gentle, cap_w), gentle)
+
+
+def _under(plan: Plan, rows: Bools) -> Bools:
+    """Racks under any of the marked rows [R]."""
+    racks = np.zeros(len(plan.max_w), dtype=bool)
+    racks[plan.rows.racks[rows[plan.rows.of_entry]]] = True
+    return racks
 
 
 def _leave(plan: Plan, before_w: Floats, safe_cap_w: Floats) -> Floats:

@@ -6,7 +6,7 @@ in replay and for what-if questions (on a deep copy of the state).
 
 from dataclasses import dataclass
 
-from controller import actuate, allocate, estimate, guard, image, limits
+from controller import actuate, allocate, estimate, guard, image, limits, trust
 from controller.frames import Frames, Requests
 from controller.plan import Plan
 from drivers.lease import Ledger
@@ -20,6 +20,7 @@ class State:
 
     cycle: int
     ledger: Ledger
+    image: trust.StillState
     estimate: estimate.EstimateState
     limits: limits.LimitsState
     allocate: allocate.AllocateState
@@ -41,6 +42,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
     return State(
         0,
         ledger,
+        trust.watch(plan),
         estimate.begin(plan, now_s),
         limits.begin(plan),
         allocate.begin(plan, now_s),
@@ -52,7 +54,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
 def step(plan: Plan, shot: Snapshot, requests: Requests, state: State) -> tuple[Frames, tuple[Command, ...]]:
     """One cycle: what the wires brought in, the commands to send out; `state` moves on."""
     now_s = shot.now_s
-    seen = image.take(plan, shot, state.cycle, state.ledger)
+    seen, state.image = image.take(plan, shot, state.cycle, state.ledger, state.image)
     known, state.estimate = estimate.estimate(plan, seen, state.estimate)
     bounds, state.limits = limits.narrow(plan, seen, known, requests, state.limits)
     wanted, state.allocate = allocate.allocate(plan, now_s, known, bounds, state.allocate)

@@ -77,10 +77,9 @@ def fresh(image: Image, slots: np.ndarray) -> Floats:
 
 
 def rack_power(plan: Plan, image: Image) -> tuple[Floats, Bools]:
-    """Sum of both cords, else the agent's own reading (used, yet not trusted for a raise) [W]."""
-    cords = fresh(image, plan.pdu_slot).sum(axis=1)
-    known = np.isfinite(cords)
-    return np.where(known, cords, fresh(image, plan.agent_slot["power_w"])), known
+    """The PDUs' reading, else the agent's own (used, yet not trusted for a raise) [W]."""
+    known = np.isfinite(image.metered_w)
+    return np.where(known, image.metered_w, fresh(image, plan.agent_slot["power_w"])), known
 
 
 def _constants(plan: Plan, image: Image, power_w: Floats, disobedient: Bools) -> Floats:
@@ -133,9 +132,10 @@ def _rows(
     other_w, load_w = np.zeros(len(plan.row_name)), of_racks.copy()
     other_w[index] = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)
     load_w[index] = np.fmax(meter, racks_w + other_w[index])
-    # the envelope row's coefficients carry marginal cooling: what the meters show of it must not count twice
+    # the envelope row's coefficients carry marginal cooling: what the meters show of it must not count twice,
+    # so this row's other load may be negative
     heat_w = _follow(last.heat_w, float(assumed.sum()), image.now_s - last.last_s)
-    other_w[plan.envelope_row] = max(0.0, other_w[plan.envelope_row] - plan.cooling_w_per_w * heat_w)
+    other_w[plan.envelope_row] -= plan.cooling_w_per_w * heat_w
     return load_w, other_w, replace(state, last_s=image.now_s, heat_w=heat_w, node_w=node_w)
 
 

@@ -57,6 +57,7 @@ class Image:
     value: Floats
     quality: Codes
     age_s: Floats
+    metered_w: Floats  # [R] rack power by the PDUs of both cords, NaN unless fresh and good
     charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
 
 

@@ -44,7 +44,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     cap_w = np.clip(cap_w, plan.floor_w, plan.max_w)
     reason, row = proposal.reason.copy(), proposal.row.copy()
     room_w, state = _room(plan, image, proposal.envelope_w, last)
-    cap_w = _fit(plan, cap_w, room_w, reason)
+    if last.cycles >= START_CYCLES:  # before that the rest of a row's load is one reading's noise
+        cap_w = _fit(plan, cap_w, room_w, reason)
     paced_w = _paced(plan, cap_w, before_w, image, last)
     cap_w = _raise(plan, image, cap_w, before_w, room_w, paced_w, proposal.mode, state.cycles, reason)
     orders = Orders(
@@ -89,8 +90,9 @@ def _room(plan: Plan, image: Image, envelope_w: float, last: GuardState) -> tupl
     limit_w[plan.envelope_row] = min(envelope_w, plan.site.control.envelope_w)
     limit_w[plan.cdu_row], limit_w[plan.loop_row] = plan.cdu_cap_w, plan.loop_cap_w
     other_w = np.zeros(len(limit_w))
-    other_w[plan.node_row], other_w[plan.envelope_row] = np.nan_to_num(rest_w[:-1]), np.nan_to_num(rest_w[-1])
-    return np.maximum(limit_w - np.maximum(other_w, 0.0), 0.0), state
+    other_w[plan.node_row] = np.maximum(np.nan_to_num(rest_w[:-1]), 0.0)
+    other_w[plan.envelope_row] = np.nan_to_num(rest_w[-1])  # below zero where marginal cooling is in the coefficients
+    return np.maximum(limit_w - other_w, 0.0), state
 
 
 def _rating(plan: Plan, image: Image, meter_w: Floats) -> Floats:
@@ -189,7 +191,7 @@ def may_rise(plan: Plan, image: Image) -> Bools:
     for level in reversed(plan.bottom_up[:-1]):
         above[level] &= above[plan.parent[level]]
     agent = image.quality[plan.agent_slot["power_w"]] == Quality.GOOD
-    cords = np.isfinite(_good(image, plan.pdu_slot)).all(axis=1)
+    cords = np.isfinite(image.metered_w)
     upstream = above[plan.parent[plan.rack_pdu]].all(axis=1)
     trusted: Bools = agent & upstream & (cords | _agrees(plan, image))
     return trusted
@@ -206,9 +208,9 @@ def _agrees(plan: Plan, image: Image) -> Bools:
 
 def _rack_power(plan: Plan, image: Image) -> Floats:
     """Rack power by its PDUs, else by its agent, else what it may draw [R, W]."""
-    cords = _good(image, plan.pdu_slot).sum(axis=1)
     agent = _good(image, plan.agent_slot["power_w"])
-    return np.where(np.isfinite(cords), cords, np.where(np.isfinite(agent), agent, image.charge_w))
+    other = np.where(np.isfinite(agent), agent, image.charge_w)
+    return np.where(np.isfinite(image.metered_w), image.metered_w, other)
 
 
 def _good(image: Image, slots: Ints) -> Floats:

@@ -21,6 +21,7 @@ class LimitsState:
     base_w: Floats  # [N] at worst case
     rating_w: Floats  # [N]
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
+    curtailed: bool
     last_s: float
     deadline_s: Floats  # [K]
 
@@ -29,7 +30,7 @@ def begin(plan: Plan) -> LimitsState:
     """State before the first cycle: worst case until measured."""
     base_w = rating.nominal_w(plan)
     deadline_s = np.array([DEADLINE_S.get(kind, DEADLINE_OTHER_S) for kind in plan.row_kind])
-    return LimitsState(base_w, base_w, plan.site.control.envelope_w, np.inf, deadline_s)
+    return LimitsState(base_w, base_w, plan.site.control.envelope_w, False, np.inf, deadline_s)
 
 
 def narrow(
@@ -37,9 +38,9 @@ def narrow(
 ) -> tuple[Limits, LimitsState]:
     """Image, Estimate, requests -> Limits; arrays as in frames.Limits."""
     rating_w = rating.rating_w(plan, image, last.base_w, last.rating_w)
-    load_w = float(estimate.load_w[plan.envelope_row])
     down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
-    envelope_w, by = grid.envelope_w(plan.site, requests, load_w, last.envelope_w - down_w)
+    from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
+    envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     limit_w = np.concatenate(
         [rating_w, coolant.cdu_w(plan, image), coolant.loop_w(plan, image), [envelope_w * (1.0 - grid.METER_ERROR)]]
     )
@@ -58,4 +59,11 @@ def narrow(
         envelope_w=envelope_w,
         mode=requests.mode,
     )
-    return limits, replace(last, rating_w=rating_w, envelope_w=envelope_w, last_s=image.now_s)
+    return limits, replace(last, rating_w=rating_w, envelope_w=envelope_w, curtailed=bool(by), last_s=image.now_s)
+
+
+def _reach_w(plan: Plan, estimate: Estimate) -> float:
+    """What the site may draw with the caps in force: a curtailment starts there [W]; infinite if unknown."""
+    drawn = np.fmin(estimate.demand_w, estimate.cap_found_w)
+    reach = plan.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
+    return float(reach) / (1.0 - grid.METER_ERROR) if estimate.covered else np.inf

@@ -88,6 +88,7 @@ class Plan:
     resolution_w: Floats
     reaction_s: Floats  # latency + 3 settling times of the rack's actuator
     pdu_slot: Ints  # [R, 2] power of cords A and B
+    own_cdu_slot: Ints  # [R] power of the CDU that hangs on the rack's own PDUs, -1 if none does
     agent_slot: dict[str, Ints]  # column -> [R]
     node_slot: NodeSlots
     cdu_flow_slot: Ints  # [C], -1 if unmeasured
@@ -159,6 +160,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         resolution_w=np.array([a.resolution_w for a in actuator]),
         reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
         pdu_slot=node_slot.power[pdu],
+        own_cdu_slot=_own_cdus(site, measured),
         agent_slot={p: agent.slots(p) for p in agent.points},
         node_slot=node_slot,
         cdu_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.cdus]),
@@ -185,12 +187,12 @@ RACK_RISE_K = 15.0  # warmest secondary return above the warmest supply (FACTS.m
 def marginal_cooling(site: Site) -> float:
     """Extra electrical W of heat rejection per extra W of heat, near full load (from the site's own units).
 
-    Fans follow a cube law and chillers are near linear (FACTS.md P.7), so the marginal watt is taken as 1.5
-    times the average one. Pumps run at constant flow and count as base load.
+    The average at design weather stands for it: on a milder day fans run slower (cube law, FACTS.md P.7) and the
+    marginal watt is smaller. Pumps run at constant flow and count as base load.
     """
     rejected = [u for u in site.cooling if u.kind != "pump" and not u.standby]
     heat = sum(r.max_w for r in site.racks)
-    return 1.5 * sum(u.power_w for u in rejected) / heat if heat else 0.0
+    return sum(u.power_w for u in rejected) / heat if heat else 0.0
 
 
 def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
@@ -274,6 +276,14 @@ def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:
             for j, point in enumerate(slab.points):
                 slots[device.measures, point] = slab.start + i * len(slab.points) + j
     return slots
+
+
+def _own_cdus(site: Site, measured: dict[tuple[str, str], int]) -> Ints:
+    """Power slot of each rack's CDU where its pumps hang on the rack's PDUs: no cap reaches them [R]."""
+    fed = {c.id: set(c.fed_from) for c in site.cdus}
+    return np.array(
+        [measured.get((r.cdu, "power_w"), -1) if fed[r.cdu] & {r.pdu_a, r.pdu_b} else -1 for r in site.racks]
+    )
 
 
 def _node_slots(site: Site, measured: dict[tuple[str, str], int]) -> NodeSlots:

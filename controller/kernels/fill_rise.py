@@ -18,6 +18,7 @@ from controller.kernels.fill_setup import (
     LOWEST,
     NUMBER,
     OTHER,
+    SAME,
     SHARE,
     SLOPE,
     STATE,
@@ -118,7 +119,7 @@ def rise(
             sort_bucket(event_level, event_what, i, ordered)
         x = event_level[i] if i < n else 1.0
         key = row[heap[0, 0], KEY] if tally[IN_HEAP] > 0 else 1.0
-        if key < 1.0 and key <= x:
+        if key < 1.0 - SAME and key <= x:  # a row full at the demands binds nobody
             k = next_row(rack, row, heap, tally, row_start, row_rack, coef, key)
             number = int(row[k, NUMBER]) if k >= 0 else -1
             for e in range(row_start[number], row_start[number + 1] if k >= 0 else 0):

@@ -62,7 +62,7 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
     heap[0, i], heap[1, k] = k, i
 
 
-@njit(inline="always")
+@njit(inline="always")  # called for every event: as a call it costs more than its work
 def move(
     rack: Floats,
     row: Floats,

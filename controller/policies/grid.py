@@ -1,7 +1,5 @@
 """Grid target: the site's envelope, or the lowest that an accepted request asks for now."""
 
-import numpy as np
-
 from controller.frames import Requests
 from drivers.site.model import Site
 
@@ -9,15 +7,13 @@ from drivers.site.model import Site
 METER_ERROR = 0.005
 
 
-def envelope_w(site: Site, requests: Requests, load_w: float, ramped_w: float) -> tuple[float, str]:
+def envelope_w(site: Site, requests: Requests, ramped_w: float) -> tuple[float, str]:
     """Envelope to hold at the meters [W] and what narrowed it ("" for the site's own).
 
-    A request goes down within the site's ramp, from the load of that moment (`load_w`, NaN if unknown) or from
-    `ramped_w`, where the ramp has come to, whichever is lower; a rise is paced by the guard.
+    A request goes down within the site's ramp, which has come to `ramped_w`; the guard paces a rise.
     """
     asked = requests.envelope_w
     if asked is None or asked >= site.control.envelope_w:
         return site.control.envelope_w, ""
-    start_w = np.fmin(ramped_w, load_w / (1.0 - METER_ERROR))
-    now_w = float(max(asked, np.fmin(start_w, site.control.envelope_w)))
-    return now_w, f"curtailment to {asked / 1e6:.1f} MW by {requests.envelope_by or 'operator'}"
+    by = f"curtailment to {asked / 1e6:.1f} MW by {requests.envelope_by or 'operator'}"
+    return max(asked, min(ramped_w, site.control.envelope_w)), by

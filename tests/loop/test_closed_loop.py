@@ -1,0 +1,161 @@
+"""Plant and controller in lock-step: what an operator bets on, second by second."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from controller import feed
+from controller.frames import Mode, Reason
+from drivers.points import Quality
+from drivers.site.load import resolve_site
+from drivers.site.model import Site
+from sim.lab.lockstep import LockStep
+from sim.plant.plant import Truth
+from sim.scenarios import load_scenario
+
+
+@pytest.fixture(scope="module")
+def hall() -> Site:
+    return resolve_site("hall")
+
+
+def loop(site: Site, scenario: str, seed: int = 1, mode: Mode = Mode.LIVE) -> LockStep:
+    return LockStep(site, load_scenario(scenario), seed, mode)
+
+
+def run(lock: LockStep, cycles: int) -> list[Truth]:
+    return [lock.cycle()[1] for _ in range(cycles)]
+
+
+def test_nameplate_demand_stays_inside_the_envelope_and_uses_it(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    handed = []
+    for _ in range(240):
+        frames, truth = lock.cycle()
+        shown = feed.frame(lock.plan, frames, [], {})
+        assert truth.site_power_w <= frames.limits.envelope_w
+        assert shown["racks_capped_without_reason"] == 0
+        if shown["envelope_binds"]:
+            handed.append(truth.handed_out_w / frames.limits.envelope_w)
+    assert len(handed) > 100
+    assert np.mean(handed) >= 0.985
+    assert lock.plant.truth().trips == 0
+
+
+@pytest.mark.parametrize("scenario", ["nameplate", "surge", "transformer_out"])
+def test_death_of_the_controller_never_raises_a_cap_and_keeps_every_limit(hall: Site, scenario: str) -> None:
+    lock = loop(hall, scenario)
+    before = run(lock, 200)[-1]
+    gone = lock.alone(60)
+    ttl, decay = hall.control.lease_ttl_s, hall.control.lease_decay_s
+    caps = np.stack([before.cap_w, *(t.cap_w for t in gone)])
+    assert (np.diff(caps, axis=0) <= 0.0).all()
+    settled = gone[int(ttl + decay) :]
+    assert max(t.site_power_w for t in settled) <= hall.control.envelope_w
+    rating = lock.state.limits.rating_w
+    assert all((t.node_w <= rating * 1.001).all() for t in settled)
+    assert (settled[-1].cap_w <= np.maximum(lock.plan.safe_cap_w, lock.plan.floor_w) + 1.0).all()
+
+
+def test_death_during_a_curtailment_stays_inside_the_curtailed_envelope(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    asked_w = hall.control.envelope_w * 2.0 / 3.0
+    lock.requests = replace(lock.requests, envelope_w=asked_w, envelope_by="test")
+    run(lock, 240)
+    assert lock.plant.truth().site_power_w <= asked_w
+    assert max(t.site_power_w for t in lock.alone(60)) <= asked_w
+
+
+def test_a_curtailment_goes_down_within_the_ramp(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    start_w = lock.state.limits.envelope_w
+    asked_w = hall.control.envelope_w * 0.8
+    lock.requests = replace(lock.requests, envelope_w=asked_w)
+    seen = []
+    for _ in range(10):
+        frames, _ = lock.cycle()
+        seen.append(frames.limits.envelope_w)
+    assert seen[0] <= start_w
+    assert (np.diff(seen) >= -hall.control.ramp_down_w_per_s * 1.0001).all()
+
+
+def test_a_restart_takes_over_without_a_bump_or_shedding(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 200)
+    for pause_s in (0, 3):
+        lock.alone(pause_s)
+        found_w = lock.plant.truth().cap_w
+        lock.start_controller()
+        frames, _ = lock.cycle()
+        moved = np.abs(frames.orders.cap_w - found_w) / found_w
+        assert moved.max() <= 0.02
+        run(lock, 10)
+        assert lock.plant.truth().cap_w.sum() >= 0.98 * found_w.sum()
+
+
+def test_silent_pdus_go_stale_nothing_rises_on_them_and_all_recovers(hall: Site) -> None:
+    lock = loop(hall, "pdu_freeze")
+    silent = np.zeros(len(hall.racks), dtype=bool)
+    seen = 0
+    caps = None
+    for _ in range(200):
+        frames, truth = lock.cycle()
+        assert truth.site_power_w <= frames.limits.envelope_w
+        blind = (frames.image.quality[lock.plan.pdu_slot] >= Quality.SUSPECT).any(axis=1)
+        agrees = frames.orders.reason != Reason.STALE
+        if caps is not None:
+            assert (frames.orders.cap_w <= caps + 1e-9)[blind & ~agrees].all()
+        caps = frames.orders.cap_w
+        silent |= blind
+        seen = max(seen, int(blind.sum()))
+    assert seen > 0
+    assert frames.estimate.rack_known.all()
+
+
+def test_without_the_broker_caps_expire_to_safe_and_the_cycle_goes_on(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    lock.wires.reports = False
+    gone = run(lock, 40)
+    assert (gone[-1].cap_w <= lock.plan.safe_cap_w + 1.0).all()
+    assert all((b.cap_w <= a.cap_w).all() for a, b in zip(gone, gone[1:], strict=False))
+    lock.wires.reports = True
+    back = run(lock, 60)
+    assert back[-1].cap_w.sum() > gone[-1].cap_w.sum()
+    assert max(t.site_power_w for t in gone + back) <= hall.control.envelope_w
+
+
+def test_shadow_writes_nothing_and_hold_never_raises(hall: Site) -> None:
+    shadow = loop(hall, "nameplate", mode=Mode.SHADOW)
+    boot_w = shadow.plant.truth().cap_w
+    run(shadow, 30)
+    assert (shadow.plant.truth().cap_w == boot_w).all()
+    assert shadow.state.ledger.seq == 0
+    hold = loop(hall, "nameplate")
+    run(hold, 30)
+    hold.requests = replace(hold.requests, mode=Mode.HOLD)
+    at_hold = run(hold, 1)[-1].cap_w
+    for truth in run(hold, 30):
+        assert (truth.cap_w <= at_hold + 1.0).all()
+        at_hold = np.minimum(at_hold, truth.cap_w)
+
+
+def test_off_is_a_ramp_to_the_safe_caps(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    lock.requests = replace(lock.requests, mode=Mode.OFF)
+    total = [t.cap_w.sum() for t in run(lock, 120)]
+    assert (np.diff(total) <= 1.0).all()
+    assert np.diff(total).min() >= -1.05 * hall.control.ramp_down_w_per_s - len(hall.racks)
+    assert (lock.plant.truth().cap_w <= lock.state.allocate.safe_cap_w + 1.0).all()
+
+
+def test_equal_inputs_give_equal_answers_bit_for_bit(hall: Site) -> None:
+    def caps() -> bytes:
+        lock = loop(hall, "surge", seed=7)
+        return b"".join(lock.cycle()[0].orders.cap_w.tobytes() for _ in range(60))
+
+    assert caps() == caps()
