@@ -1,8 +1,11 @@
 """An MQTT broker of our own on loopback: nats-server from PyPI, or Mosquitto where a test asks for it."""
 
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from typing import Literal, Self
 from drivers.clock import RealClock
 
 READY_S = 10.0
+PR_SET_PDEATHSIG = 1
 STOP_S = 5.0
 CONNECT = bytes.fromhex("101000044d515454040200050004") + b"test"  # MQTT 3.1.1 CONNECT, clean session, id "test"
 Kind = Literal["nats", "mosquitto"]
@@ -66,12 +70,27 @@ class Broker:
         self._refuse_taken_port()
         command = self._command()
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603, PLW1509  (one system call, no lock)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: the broker goes last
+                preexec_fn=_die_with_parent,
+            )
         try:
             self._wait_ready()
         except BaseException:
             self.kill()
             raise
+
+    def revive(self) -> bool:
+        """Start it again if it has died by itself; whether it had. BrokerError as `start`."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._process = None
+        self.start()
+        return True
 
     def stop(self) -> None:
         """End it in order, by force after a while."""
@@ -165,6 +184,12 @@ class Broker:
                 return link.recv(4)[:1] == b"\x20" or self.username is not None
         except OSError:
             return False
+
+
+def _die_with_parent() -> None:
+    """In the child: the broker ends with us even when we are killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def nats_server() -> Path:

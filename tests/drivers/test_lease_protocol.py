@@ -198,6 +198,22 @@ def test_a_rack_never_heard_counts_nameplate_and_a_new_controller_charges_what_i
     assert charge_of(world, 5_000.0) == 30_000
 
 
+def test_a_late_report_does_not_hide_what_an_ended_lease_leaves_behind() -> None:
+    world = World()
+    lossless_second(world, 3_000)
+    lossless_second(world, 3_000)
+    world.pass_time(1.0)
+    world.hear(world.report())
+    world.pass_time(1.0)
+    late = world.report()  # 3 kW in force, and on its way for a long time
+    world.take(world.lease((30_000,) * RACKS))
+    world.pass_time(2 * TTL_S + DECAY_S - 2.0)
+    assert world.holder.in_force_w[0] == SAFE_W
+    world.hear(late)
+    world.pass_time(2.0)
+    assert charge_of(world) >= SAFE_W
+
+
 def offer(holder: Holder, epoch: int, seq: int, echo_back: int, now_s: float) -> Refusal:
     lease = Lease(
         GROUP.name, GROUP.roster, epoch, seq, TTL_S, 1.0, holder.beat - echo_back, *[np.full(RACKS, 7_000)] * 2

@@ -231,6 +231,17 @@ def test_a_taken_port_is_named() -> None:
         Broker(port=broker.port).__enter__()
 
 
+def test_a_broker_that_was_killed_is_revived_and_one_that_lives_is_left_alone() -> None:
+    with open_broker("nats") as broker:
+        first = broker.pid
+        assert first is not None
+        assert not broker.revive()
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        assert broker.revive()
+        assert broker.pid not in (None, first)
+
+
 def test_half_a_login_is_refused() -> None:
     with pytest.raises(BrokerError, match="both"):
         Broker(username="plant")
