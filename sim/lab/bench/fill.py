@@ -1,0 +1,109 @@
+"""How long one filling takes at the size of `colossus`, and how much longer an LP needs for a part of the answer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.kernels.fill import Curve, FillInputs, FillTopology, build_topology, fill
+from drivers.clock import RealClock
+
+Floats = NDArray[np.float64]
+
+RACKS, UPS_PER_BLOCK = 3386, 4
+LINE: Curve = ((0.4, 1.0), (0.4, 1.0))
+# Share of full GPU power against share of throughput, knees as in FACTS.md C.4 and P.4.
+SIX_SEGMENTS: tuple[Curve, ...] = (
+    ((0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0), (0.25, 0.45, 0.62, 0.74, 0.87, 0.96, 1.0)),
+    ((0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0), (0.17, 0.40, 0.60, 0.72, 0.84, 0.95, 1.0)),
+    ((0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0), (0.35, 0.52, 0.64, 0.78, 0.90, 0.94, 1.0)),
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One problem: index arrays and inputs."""
+
+    topology: FillTopology
+    inputs: FillInputs
+
+
+def _rows(rng: np.random.Generator, losses: int) -> list[tuple[NDArray[np.intp], Floats]]:
+    """Rack numbers and coefficients per row: envelope, substations, UPS, transformers, busways, CDUs, losses.
+
+    `losses` rows per UPS and survivor (stages of each loss), besides the losses of the two substations.
+    """
+    rack = np.arange(RACKS)
+    blocks = 40
+    block = rack * blocks // RACKS
+    pairs = np.array([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
+    pair = pairs[rack // 8 % 6]
+    ups_a, ups_b = block * UPS_PER_BLOCK + pair[:, 0], block * UPS_PER_BLOCK + pair[:, 1]
+    share = rng.uniform(0.45, 0.55, RACKS)
+    rows = [(rack, rng.uniform(1.15, 1.2, RACKS))]
+    on_ups = [
+        np.where(ups_a == u, share, np.where(ups_b == u, 1.0 - share, 0.0)) for u in range(blocks * UPS_PER_BLOCK)
+    ]
+    for sub in range(2):
+        on_sub = np.sum([on_ups[u] for u in range(len(on_ups)) if u % 2 == sub], axis=0)
+        rows.append((np.flatnonzero(on_sub), 1.05 * on_sub[on_sub > 0.0]))
+    for u, load in enumerate(on_ups):
+        own = np.flatnonzero(load)
+        rows += [(own, 1.03 * load[own]), (own, 1.05 * load[own])]
+        rows += [(part, 1.01 * load[part]) for part in np.array_split(own, 3)]
+        for other in range(u - u % UPS_PER_BLOCK, u - u % UPS_PER_BLOCK + UPS_PER_BLOCK):
+            if other != u:
+                after = np.where(on_ups[other] > 0.0, load + on_ups[other] * (load > 0.0), load)
+                rows += [(own, (1.0 + 0.01 * s) * after[own]) for s in range(losses)]
+    rows += [(part, np.ones(len(part))) for n in (8, 24, 240) for part in np.array_split(rack, n)]
+    return rows
+
+
+def colossus_like(seed: int, mixed: bool, curves: tuple[Curve, ...], losses: int) -> Instance:
+    """A problem of the size and kind of `colossus`, some 4,800 rows with six `losses` per pair of UPS.
+
+    `mixed`: 146 gangs with most of the racks and every other rack on its own; otherwise every rack on its own.
+    """
+    rng = np.random.default_rng(seed)
+    rows = _rows(rng, losses)
+    gang_of = np.arange(RACKS)
+    if mixed:
+        cuts = np.sort(rng.choice(np.arange(8, RACKS), 145, replace=False))
+        gang_of = np.searchsorted(cuts, gang_of, side="right")
+        single = rng.random(RACKS) < 0.1
+        gang_of[single] = 146 + np.arange(single.sum())
+        gang_of = np.unique(gang_of, return_inverse=True)[1]
+    gangs = int(gang_of.max()) + 1
+    start = np.concatenate(([0], np.cumsum([len(r) for r, _ in rows])))
+    index, coef = np.concatenate([r for r, _ in rows]), np.concatenate([a for _, a in rows])
+    gpu_w = np.where(rng.random(RACKS) < 0.12, 86_400.0, 44_800.0)
+    other_w = gpu_w * rng.uniform(0.42, 0.5, RACKS)
+    demand_w = other_w + gpu_w * rng.uniform(0.8, 1.0, RACKS)
+    floor_w = np.where(rng.random(RACKS) < 0.05, demand_w, other_w + 0.3 * gpu_w)
+    topology = build_topology(gang_of, rng.integers(0, 3, gangs), start, index, coef, curves)
+    full = np.add.reduceat(coef * demand_w[index], start[:-1])
+    least = np.add.reduceat(coef * floor_w[index], start[:-1])
+    limit_w = least + rng.uniform(0.7, 1.5, len(rows)) * (full - least)
+    limit_w[0] = least[0] + 0.8 * (full[0] - least[0])
+    inputs = FillInputs(
+        floor_w=floor_w,
+        demand_w=demand_w,
+        ceiling_w=np.where(rng.random(RACKS) < 0.05, 0.95 * demand_w, np.inf),
+        other_w=other_w,
+        gpu_w=gpu_w,
+        curve_of=rng.integers(0, len(curves), RACKS).astype(np.int32),
+        limit_w=limit_w,
+    )
+    return Instance(topology, inputs)
+
+
+def fill_ms(instance: Instance, runs: int) -> Floats:
+    """Time of each of `runs` fillings [ms]."""
+    clock = RealClock()
+    fill(instance.topology, instance.inputs)
+    times = np.zeros(runs)
+    for i in range(runs):
+        begin_s = clock.now_s()
+        fill(instance.topology, instance.inputs)
+        times[i] = 1e3 * (clock.now_s() - begin_s)
+    return times
