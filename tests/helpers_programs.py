@@ -1,19 +1,17 @@
-"""System programs that some tests need."""
+"""Foreign programs that tests talk to."""
 
 import os
 import shutil
 
 import pytest
 
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
-
-def need_program(program: str, package: str) -> str:
-    """The program's path; without it the test is skipped with the package's name, and fails where CI=true."""
-    path = shutil.which(program, path=PATH)
+def need_program(name: str, package: str) -> str:
+    """Path of a program; without it the test skips and names the package, and fails where CI=true."""
+    path = shutil.which(name)
     if path is None:
-        reason = f"{program} is missing: apt-get install {package}"
+        message = f"the program {name} is missing: apt-get install {package}"
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+            pytest.fail(message)
+        pytest.skip(message)
     return path

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from typing import cast
 
 from drivers.clock import Clock
 from drivers.modbus import frame
@@ -144,11 +145,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find who was called; nobody there: hang up."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self._endpoint = self._find(transport.get_extra_info("sockname")[:2])
         if self._endpoint is None or self._endpoint.fault == "refuses":
-            transport.abort()
+            self._transport.abort()
         else:
             self._endpoint.connections.add(self)
 
