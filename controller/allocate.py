@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason
-from controller.kernels.fill import FillInputs, FillResult, FillTopology, fill
+from controller.kernels.fill import Curve, FillInputs, FillResult, FillTopology, build_topology, fill
 from controller.plan import Plan
+from drivers.site import catalog
 
 HOLD_SHARE = 0.004  # of nameplate: a cap moves only for more than this, unless a limit needs it
 FOUND_S = 5.0  # after a start the caps found stay, and for TAKEOVER_S caps go gently: until other load is learnt,
@@ -20,6 +22,9 @@ SAFE_WIDEN = 0.02  # safe caps follow a widening limit only by steps of this sha
 class AllocateState:
     """Caps proposed last, and the safe caps with the room they were solved for."""
 
+    served: FillTopology  # rows of more than one rack, gangs by class
+    surplus: FillTopology  # the same rows, every rack its own gang, one class
+    curve_of: NDArray[np.int32]  # [R]
     started_s: float
     cap_w: Floats  # [R] NaN until something is known
     safe_cap_w: Floats  # [R]
@@ -27,9 +32,28 @@ class AllocateState:
 
 
 def begin(plan: Plan, now_s: float) -> AllocateState:
-    """Nothing is proposed yet."""
+    """Compile the kernel's structures; nothing is proposed yet."""
     nothing = np.full(len(plan.max_w), np.nan)
-    return AllocateState(now_s, nothing, plan.safe_cap_w.copy(), np.full(len(plan.row_name), np.nan))
+    return AllocateState(
+        *_topologies(plan), now_s, nothing, plan.safe_cap_w.copy(), np.full(len(plan.row_name), np.nan)
+    )
+
+
+def _topologies(plan: Plan) -> tuple[FillTopology, FillTopology, NDArray[np.int32]]:
+    """Structures of the kernel over the rows that more than one rack loads, and the curve of each rack."""
+    rows, racks = plan.rows, plan.site.racks
+    size = np.diff(rows.indptr)
+    kept = np.flatnonzero(~plan.single)
+    start = np.concatenate(([0], np.cumsum(size[kept])))
+    entry = ~plan.single[rows.of_entry]
+    kinds = {j.id: j.kind for j in plan.site.jobs}
+    keys = [(r.gpu_model, kinds.get(r.job, "inference")) for r in racks]
+    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    curves: list[Curve] = [catalog.curve(model, kind) for model, kind in index]
+    shared = (start, rows.racks[entry], rows.coeff[entry], curves)
+    served = build_topology(plan.gang_of, plan.gang_class, *shared)
+    surplus = build_topology(np.arange(len(racks)), np.zeros(len(racks)), *shared)
+    return served, surplus, np.array([index[k] for k in keys], dtype=np.int32)
 
 
 def allocate(
@@ -43,10 +67,14 @@ def allocate(
     before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
     most_w = np.where(constant, floor_w, np.where(limits.held, np.maximum(before_w, floor_w), plan.max_w))
     demand_w = np.minimum(demand_w, most_w)
-    served = _fill(plan, plan.served, room_w, floor_w, demand_w, ceiling_w)
+    served = _fill(plan, last.curve_of, last.served, room_w, floor_w, demand_w, ceiling_w)
     # every rack is in the envelope row: once that is tight nothing is left to hand out
     full = served.tight[-1] or bool((served.power_w >= most_w).all())
-    filled_w = served.power_w if full else _fill(plan, plan.surplus, room_w, served.power_w, most_w, ceiling_w).power_w
+    filled_w = (
+        served.power_w
+        if full
+        else _fill(plan, last.curve_of, last.surplus, room_w, served.power_w, most_w, ceiling_w).power_w
+    )
     reason, row = _reasons(plan, served, ceiling_row)
     cap_w = _settle(plan, limits.room_w, before_w, filled_w)
     since_s = now_s - last.started_s
@@ -72,6 +100,7 @@ def allocate(
 
 def _fill(
     plan: Plan,
+    curve_of: NDArray[np.int32],
     topology: FillTopology,
     room_w: Floats,
     floor_w: Floats,
@@ -86,7 +115,7 @@ def _fill(
             ceiling_w=np.maximum(ceiling_w, floor_w),
             other_w=plan.other_w,
             gpu_w=plan.gpu_w,
-            curve_of=plan.curve_of,
+            curve_of=curve_of,
             limit_w=room_w,
         ),
     )
@@ -158,6 +187,6 @@ def _safe_caps(plan: Plan, room_w: Floats, ceiling_w: Floats, last: AllocateStat
     if fits[shared].all():
         return last.safe_cap_w, solved
     room = room_w * SAFE_SHARE
-    safe = _fill(plan, plan.surplus, room[shared], plan.floor_w, plan.safe_cap_w, ceiling_w)
+    safe = _fill(plan, last.curve_of, last.surplus, room[shared], plan.floor_w, plan.safe_cap_w, ceiling_w)
     down = np.maximum(np.floor(safe.power_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
     return down, room

@@ -1,10 +1,11 @@
 """The visible line: wires -> Image -> Estimate -> Limits -> Proposal -> Orders -> wires.
 
 The only place that knows the order. Synchronous, no I/O, holds the states: the same step runs live, in lock-step,
-in replay and for what-if questions (on a deep copy of the state).
+in replay and for what-if questions (on a `fork` of the state).
 """
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 from controller import actuate, allocate, estimate, guard, image, limits, trust
 from controller.frames import Frames, Requests
@@ -26,6 +27,11 @@ class State:
     allocate: allocate.AllocateState
     guard: guard.GuardState
     actuate: actuate.ActuateState
+
+
+def fork(state: State) -> State:
+    """A copy to ask what-if questions of: stage states are frozen, only the ledger is not."""
+    return replace(state, ledger=deepcopy(state.ledger))
 
 
 def begin(plan: Plan, epoch: int, now_s: float) -> State:

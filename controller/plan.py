@@ -8,12 +8,9 @@ rack's power on that node times the losses between them), one for every CDU and 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from controller.frames import Floats, Ints
-from controller.kernels.fill import Curve, FillTopology, build_topology
 from drivers.inventory import Inventory
-from drivers.site import catalog
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import Site
 
@@ -77,9 +74,6 @@ class Plan:
     gang_of: Ints  # [R]
     gang_class: Ints  # [G]
     gang_name: tuple[str, ...]
-    served: FillTopology  # rows of more than one rack, gangs by class
-    surplus: FillTopology  # the same rows, every rack its own gang, one class
-    curve_of: NDArray[np.int32]  # [R]
     other_w: Floats  # [R] power that no GPU cap reaches
     gpu_w: Floats  # [R] GPU power at nameplate
     floor_w: Floats  # [R]
@@ -112,7 +106,6 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     """Compile a checked site (drivers.check) and its inventory; KeyError where a link is broken."""
     rows, names, kinds = _rows(site)
     gang_of, gang_class, gang_name = _gangs(site)
-    served, surplus, curve_of = _topologies(site, rows, gang_of, gang_class)
     parent, bottom_up = _tree(site)
     n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
     touched = np.diff(rows.indptr)
@@ -149,9 +142,6 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         gang_of=gang_of,
         gang_class=gang_class,
         gang_name=gang_name,
-        served=served,
-        surplus=surplus,
-        curve_of=curve_of,
         other_w=np.array([r.other_w for r in site.racks]),
         gpu_w=np.array([r.max_w - r.other_w for r in site.racks]),
         floor_w=np.array([r.floor_w for r in site.racks]),
@@ -242,24 +232,6 @@ def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:
             priority.append(rack.priority)
         gang_of[i] = index[name]
     return gang_of, np.array(priority, dtype=np.int64), tuple(index)
-
-
-def _topologies(
-    site: Site, rows: Rows, gang_of: Ints, gang_class: Ints
-) -> tuple[FillTopology, FillTopology, NDArray[np.int32]]:
-    """Structures of the kernel over the rows that more than one rack loads, and the curve of each rack."""
-    entry = np.diff(rows.indptr)[rows.of_entry] != 1
-    kept = np.flatnonzero(np.diff(rows.indptr) != 1)
-    start = np.concatenate(([0], np.cumsum(np.diff(rows.indptr)[kept])))
-    kinds = {j.id: j.kind for j in site.jobs}
-    keys = [(r.gpu_model, kinds.get(r.job, "inference")) for r in site.racks]
-    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    curves: list[Curve] = [catalog.curve(model, kind) for model, kind in index]
-    racks, coeff = rows.racks[entry], rows.coeff[entry]
-    served = build_topology(gang_of, gang_class, start, racks, coeff, curves)
-    n = len(site.racks)
-    surplus = build_topology(np.arange(n), np.zeros(n), start, racks, coeff, curves)
-    return served, surplus, np.array([index[k] for k in keys], dtype=np.int32)
 
 
 def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:

@@ -36,3 +36,32 @@ def sim(
     except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
         typer.echo(str(error.strerror if isinstance(error, PortTakenError) else error), err=True)
         raise typer.Exit(1) from error
+
+
+@app.command("demo")
+def demo(
+    site: Annotated[str, typer.Option(help="hall, colossus, or a site's directory.")] = "hall",
+    scenario: Annotated[str, typer.Option(help="A scenario's name, or a YAML file.")] = "surge",
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="Stop after this long; default: Ctrl-C.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+) -> None:
+    """Broker, plant and controller together, live; a summary by the plant's own truth at the end."""
+    import json
+
+    from drivers.site.problems import SiteError
+    from sim.lab.broker import BrokerError
+    from sim.lab.demo import DemoError, run_demo
+
+    try:
+        summary = run_demo(site, scenario, seed, for_s, as_json)
+    except (SiteError, BrokerError, DemoError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        for name, value in summary.items():
+            typer.echo(f"{name:28s} {value if not isinstance(value, float) else f'{value:.4g}'}")

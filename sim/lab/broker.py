@@ -70,13 +70,13 @@ class Broker:
         self._refuse_taken_port()
         command = self._command()
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603, PLW1509  (one system call, no lock)
+            self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us: the broker goes last
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  (one system call, no lock)
             )
         try:
             self._wait_ready()

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.live import Live
 
@@ -24,6 +24,7 @@ STOP_S = 5.0
 RESTART_S = 1.0
 PR_SET_PDEATHSIG = 1
 LINE_LIMIT = 1 << 20
+Take = Callable[[dict[str, Any]], None]
 
 
 class DemoError(RuntimeError):
@@ -36,7 +37,7 @@ def run_demo(name: str, scenario: str, seed: int, for_s: float | None, as_json: 
     score = Score(site.control.envelope_w)
     with Broker(site.mqtt.port), tempfile.TemporaryDirectory(prefix="headroom-demo-") as folder:
         demo = _Demo(name, scenario, seed, Path(folder), score)
-        with _show(score, as_json) as show:
+        with _Shown(as_json) as show:
             asyncio.run(demo.run(for_s, show))
     return score.summary()
 
@@ -82,24 +83,24 @@ class _Demo:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), for_s)
 
-    async def _keep(
-        self, what: str, args: tuple[str, ...], take: Callable[[dict[str, Any]], None], restart: bool
-    ) -> None:
+    async def _keep(self, what: str, args: tuple[str, ...], take: Take, restart: bool) -> None:
         """Run a process and read its lines; start the controller again when it dies, as a service manager does."""
         while True:
-            process = await _spawn(args)
+            log = self._folder / f"{what}.log"
+            with log.open("wb") as errors:
+                process = await _spawn(args, errors)
             try:
                 await self._read(process, take)
-                _, said = await process.communicate()
+                await process.wait()
             finally:
                 await _end(process)
-            text = said.decode(errors="replace").strip()
+            text = log.read_text(errors="replace").strip()[-2000:]
             if not restart or not self._cycling.is_set():
                 raise DemoError(f"the {what} stopped: {text or process.returncode}")
             print(f"the {what} died ({process.returncode}), starting it again. {text}", file=sys.stderr)
             await self._clock.sleep_until(self._clock.now_s() + RESTART_S)
 
-    async def _read(self, process: asyncio.subprocess.Process, take: Callable[[dict[str, Any]], None]) -> None:
+    async def _read(self, process: asyncio.subprocess.Process, take: Take) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             if line.startswith(b"{"):
@@ -115,16 +116,16 @@ class _Demo:
         self._show(frame, self._truth)
 
 
-async def _spawn(args: tuple[str, ...]) -> asyncio.subprocess.Process:
+async def _spawn(args: tuple[str, ...], errors: IO[bytes]) -> asyncio.subprocess.Process:
     """Start one of our own commands; it dies with us even when we are killed."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "drivers.cli",
+        "-c",
+        "from drivers.cli import main; main()",
         *args,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=errors,
         limit=LINE_LIMIT,
         start_new_session=True,
         preexec_fn=_die_with_parent,
@@ -147,10 +148,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-class _show:
+class _Shown:
     """A live screen on a terminal, a line a second elsewhere, nothing for `--json`."""
 
-    def __init__(self, score: Score, as_json: bool) -> None:
+    def __init__(self, as_json: bool) -> None:
         self._json = as_json
         self._live = Live(screen=True, auto_refresh=False) if sys.stdout.isatty() and not as_json else None
 

@@ -12,8 +12,9 @@ class Score:
     def __init__(self, envelope_w: float) -> None:
         self._site_envelope_w = envelope_w
         self._frames: list[dict[str, Any]] = []
-        self._power_w: list[float] = []
-        self._over_s = 0.0
+        self._peak_w = 0.0
+        self._mean_w: list[float] = []
+        self._over_s = 0
         self._handed: list[float] = []
         self._drawn: list[float] = []
         self._caps = 0
@@ -30,15 +31,15 @@ class Score:
         self._caps += int(frame["caps_written"])
 
     def take_truth(self, truth: dict[str, Any]) -> None:
-        """One second of the plant: the power of each of its steps, and what was handed out at the end."""
+        """One second of the plant; it counts as over the envelope when any step of it is."""
         envelope_w = self.frame["envelope_w"] if self.frame else self._site_envelope_w
-        steps = truth["site_power_steps_w"]
-        self._power_w.extend(steps)
-        self._over_s += sum(w > envelope_w for w in steps) / len(steps)
+        self._peak_w = max(self._peak_w, truth["site_peak_w"])
+        self._mean_w.append(truth["site_mean_w"])
+        self._over_s += truth["site_peak_w"] > envelope_w
         self._trips = int(truth["trips"])
         if self.frame and self.frame["envelope_binds"]:
             self._handed.append(truth["handed_out_w"] / envelope_w)
-            self._drawn.append(truth["site_power_w"] / envelope_w)
+            self._drawn.append(truth["site_mean_w"] / envelope_w)
 
     def summary(self) -> dict[str, Any]:
         """Figures of the whole run; None where nothing was seen."""
@@ -50,8 +51,8 @@ class Score:
             "cycle_ms_p99": _percentile([f["step_ms"] for f in self._frames], 99),
             "jitter_ms_p99": _percentile([f["jitter_ms"] for f in self._frames], 99),
             "envelope_mw": self._site_envelope_w / 1e6,
-            "peak_mw": max(self._power_w) / 1e6 if self._power_w else None,
-            "mean_mw": float(np.mean(self._power_w)) / 1e6 if self._power_w else None,
+            "peak_mw": self._peak_w / 1e6,
+            "mean_mw": (_mean(self._mean_w) or 0.0) / 1e6,
             "seconds_envelope_binds": len(self._handed),
             "handed_out_share": _mean(self._handed),
             "drawn_share": _mean(self._drawn),
