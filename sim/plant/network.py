@@ -23,6 +23,7 @@ SECONDARY_KG_PER_W = 550.0 / 1.35e6  # coolant held by a CDU's circuit (CONTROL.
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
 SILICON_J_PER_K = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
 JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
+DESIGN_DRY_C, DESIGN_WET_C = 36.0, 26.0  # unit capacities hold at these, at the loop's design flow and return
 HX_NTU = 4.5  # at nominal flows (FACTS P.7: 4.47 for Deschutes, at least 5 for Frontier)
 PLATE_SLOPE_K_LPM_PER_W = 0.0092  # R*V = 0.0092 + 0.01586 V fits the OCP OAI figure within 3 % (FACTS P.7)
 PLATE_BASE_K_PER_W = 0.01586
@@ -100,11 +101,12 @@ class Hydraulics(NamedTuple):
     loop_flow_lpm: Floats
     loop_w_lpm_k: Floats
     loop_half_j_k: Floats
-    loop_rise_k: Floats  # return over supply at design: all rejection units full, design flow
     unit_kind: Ints  # [U] PUMP, CHILLER, DRY_COOLER, TOWER
     unit_loop: Ints
     unit_capacity: Floats
     unit_power_w: Floats
+    unit_w_k: Floats  # of its water at design flow (towers, dry coolers)
+    unit_ntu: Floats  # with that water, so that its capacity comes out at design air
     unit_standby: Bools
     unit_fed_ptr: Ints
     unit_fed: Ints
@@ -242,11 +244,8 @@ def _hydraulics(site: Site) -> Hydraulics:
     loop_w_k = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in loops])
     per_loop = np.bincount(cdu_loop, weights=capacity, minlength=len(loops))
     primary = loop_flow[cdu_loop] * capacity / per_loop[cdu_loop]
-    rejection = np.zeros(len(loops))
-    for unit in units:
-        if unit.kind != "pump":
-            rejection[loop_index[unit.loop]] += unit.capacity
     cdu_ptr, cdu_fed = _feeds(site, [c.fed_from for c in cdus])
+    unit_w_k, unit_ntu = _economisers(site)
     unit_ptr, unit_fed = _feeds(site, [u.fed_from for u in units])
     return Hydraulics(
         cdu_loop=cdu_loop,
@@ -262,16 +261,34 @@ def _hydraulics(site: Site) -> Hydraulics:
         loop_set_c=np.array([x.supply_c for x in loops]),
         loop_flow_lpm=loop_flow,
         loop_w_lpm_k=loop_w_k,
-        loop_rise_k=rejection / (loop_flow * loop_w_k),
         loop_half_j_k=0.5 * np.array([x.volume_l for x in loops]) * loop_w_k * 60.0,
         unit_kind=_ints(UNIT_KINDS[u.kind] for u in units),
         unit_loop=_ints(loop_index[u.loop] for u in units),
         unit_capacity=_unit_floats(units, "capacity"),
         unit_power_w=_unit_floats(units, "power_w"),
+        unit_w_k=unit_w_k,
+        unit_ntu=unit_ntu,
         unit_standby=np.array([u.standby for u in units], dtype=bool),
         unit_fed_ptr=unit_ptr,
         unit_fed=unit_fed,
     )
+
+
+def _economisers(site: Site) -> tuple[Floats, Floats]:
+    """Water and NTU of each tower and dry cooler: capacity at design air, with the loop's design flow and return."""
+    w_k, ntu = np.zeros(len(site.cooling)), np.zeros(len(site.cooling))
+    for loop in site.loops:
+        rejecting = [(i, u) for i, u in enumerate(site.cooling) if u.loop == loop.id and u.kind != "pump"]
+        free_w = sum(u.capacity for _, u in rejecting if u.kind != "chiller")
+        loop_w_k = loop.flow_lpm * COOLANTS[loop.coolant].w_per_lpm_k
+        return_c = loop.supply_c + sum(u.capacity for _, u in rejecting) / loop_w_k
+        for i, u in rejecting:
+            if u.kind != "chiller":
+                air_c = DESIGN_DRY_C if u.kind == "dry_cooler" else DESIGN_WET_C
+                w_k[i] = loop_w_k * u.capacity / free_w
+                eps = free_w / loop_w_k / max(return_c - air_c, 1.0)
+                ntu[i] = -np.log(1.0 - min(eps, 0.98))
+    return w_k, ntu
 
 
 def _unit_floats(units: tuple[CoolingUnit, ...], name: str) -> Floats:

@@ -17,6 +17,7 @@ from sim.plant.director import Director
 from sim.plant.events import Scenario
 from sim.plant.network import DT_S, PlantError, compile_network
 from sim.plant.readings import Readings
+from sim.plant.step import thermal_step
 
 WARM_UP_STEPS = 2400
 BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
@@ -119,9 +120,7 @@ class Plant:
         unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
-        heat = thermal.thermal_step(
-            n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c
-        )
+        heat = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow = electrical.flow(
             n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
         )
@@ -136,10 +135,11 @@ class Plant:
         n = self.network
         self.director.apply(0.0)
         jobs.demand(n.racks, n.gangs, self.jobs, 1.0, np.zeros(len(self.site.racks)), np.ones(len(n.gang_names)))
-        power_w = np.minimum(self.jobs.plateau_w, self.jobs.limit_w)
+        limit_w = np.where(self.director.faults.ignores_caps, n.racks.max_w, self.jobs.limit_w)
+        power_w = np.minimum(self.jobs.plateau_w, limit_w)
         cdu_on, unit_on = np.ones(len(self.site.cdus), dtype=bool), np.ones(len(self.site.cooling), dtype=bool)
         for _ in range(WARM_UP_STEPS):
-            thermal.thermal_step(
+            thermal_step(
                 n.racks,
                 n.hydraulics,
                 self.thermal,

@@ -1,0 +1,108 @@
+"""What instruments show against the truth, and faults that hide it."""
+
+import numpy as np
+import pytest
+from helpers_plant import FULL, UNCAPPED, make_plant
+from helpers_site import tiny_site
+
+from drivers.points import Floats
+from sim.plant.network import PlantError
+from sim.plant.plant import Plant
+
+
+def shown(plant: Plant, slab_name: str, point: str) -> Floats:
+    slab = plant.inventory.slab(slab_name)
+    assert slab is not None
+    return plant.measure()[slab.slots(point)]
+
+
+@pytest.mark.parametrize("point_w", ["power_w"])
+def test_meters_show_the_mean_of_the_last_second(point_w: str) -> None:
+    plant = make_plant({"do": "training", "to": 1.0, "depth": 0.4, "period_s": 4.0}, UNCAPPED)
+    plant.step(5.0)
+    rack_w, node_w = [], []
+    for _ in range(4):
+        plant.step()
+        rack_w.append(plant.truth().rack_w)
+        node_w.append(plant.truth().node_w)
+    index = plant.site.node_index
+    for profile in ("schneider_pm5560", "janitza_umg96rm", "raritan_px_xerus"):
+        slab = plant.inventory.slab(profile)
+        assert slab is not None
+        nodes = [index[d.measures] for d in slab.devices]
+        assert shown(plant, profile, point_w) == pytest.approx(np.mean(node_w, axis=0)[nodes], rel=0.004)
+    agents = shown(plant, "agent", point_w)
+    assert agents == pytest.approx(np.mean(rack_w, axis=0), abs=1.0)
+
+
+def test_phases_add_up_and_currents_fit_the_power() -> None:
+    plant = make_plant(*FULL, UNCAPPED)
+    plant.step(4.0)
+    name = "janitza_umg96rm"
+    phases = sum(shown(plant, name, f"power_l{k}_w") for k in (1, 2, 3))
+    assert phases == pytest.approx(shown(plant, name, "power_w"), rel=1e-9)
+    va = sum(shown(plant, name, f"volt_l{k}_v") * shown(plant, name, f"current_l{k}_a") for k in (1, 2, 3))
+    assert va == pytest.approx(shown(plant, name, "apparent_va"), rel=1e-9)
+    pdu_va = 3**0.5 * shown(plant, "raritan_px_xerus", "volt_v") * shown(plant, "raritan_px_xerus", "current_a")
+    assert pdu_va == pytest.approx(shown(plant, "raritan_px_xerus", "apparent_va"), rel=1e-9)
+
+
+def test_a_reading_is_the_same_until_the_next_step() -> None:
+    plant = make_plant()
+    plant.step(1.0)
+    assert np.array_equal(plant.measure(), plant.measure(), equal_nan=True)
+
+
+def test_cdu_and_loop_show_their_water() -> None:
+    plant = make_plant(*FULL)
+    plant.step(60.0)
+    assert shown(plant, "delta_rpu_orv3", "flow_lpm") == pytest.approx(90.0, rel=0.01)
+    assert shown(plant, "delta_rpu_orv3", "supply_c") == pytest.approx(plant.thermal.cdu_supply_c, abs=0.2)
+    assert shown(plant, "dsx_loop", "return_c") == pytest.approx(plant.thermal.loop_return_c, abs=0.2)
+    assert shown(plant, "dsx_pump", "running").tolist() == [1.0, 1.0, 0.0]
+    assert np.isnan(shown(plant, "delta_rpu_orv3", "rack_power_w")).all()
+
+
+def test_frozen_and_sentinel_devices_come_back() -> None:
+    plant = make_plant(
+        *FULL,
+        {"do": "device_fault", "at_s": 5.0, "for_s": 10.0, "measures": "pdu", "how": "frozen", "count": 3},
+        {"do": "device_fault", "at_s": 5.0, "for_s": 10.0, "measures": "cdu", "how": "sentinel"},
+    )
+    plant.step(5.0)
+    before = shown(plant, "raritan_px_xerus", "power_w")
+    plant.step(5.0)
+    frozen = shown(plant, "raritan_px_xerus", "power_w")
+    assert (frozen == before).sum() == 3
+    assert np.isnan(shown(plant, "delta_rpu_orv3", "supply_c")).sum() == 1
+    plant.step(10.0)
+    assert (shown(plant, "raritan_px_xerus", "power_w") == before).sum() == 0
+    assert not np.isnan(shown(plant, "delta_rpu_orv3", "supply_c")).any()
+
+
+def test_a_silent_gateway_hides_its_units() -> None:
+    plant = make_plant({"do": "gateway_silent", "at_s": 1.0, "for_s": 2.0})
+    slab = plant.inventory.slab("raritan_px_xerus")
+    assert slab is not None
+    plant.step(2.0)
+    behind = [d.gateway == "gwa" for d in slab.devices]
+    assert plant.sensors.silent(slab).tolist() == behind
+    plant.step(2.0)
+    assert not plant.sensors.silent(slab).any()
+
+
+def test_a_device_that_measures_nothing_known_is_refused() -> None:
+    site = tiny_site()
+    lost = tuple(d.model_copy(update={"measures": "nowhere"}) if d.id == "c1" else d for d in site.devices)
+    with pytest.raises(PlantError, match="nowhere"):
+        make_plant(site=tiny_site(devices=lost))
+
+
+def test_a_dead_node_shows_no_voltage() -> None:
+    plant = make_plant({"do": "outage", "at_s": 1.0, "id": "u1"})
+    plant.step(3.0)
+    slab = plant.inventory.slab("janitza_umg96rm")
+    assert slab is not None
+    row = [d.measures for d in slab.devices].index("u1")
+    assert shown(plant, "janitza_umg96rm", "volt_l1_v")[row] == 0.0
+    assert shown(plant, "janitza_umg96rm", "power_w")[row] == 0.0

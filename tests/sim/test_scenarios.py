@@ -1,0 +1,147 @@
+"""Scenario files: the packaged ones fit both sites, bad ones are explained; whole-plant figures and determinism."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_plant import FULL, UNCAPPED, make_plant
+
+from drivers.profile import load_profiles
+from drivers.site.load import resolve_site
+from drivers.site.model import Site
+from sim.plant.events import Event, IgnoreCaps
+from sim.plant.network import PlantError
+from sim.plant.plant import Plant
+from sim.scenarios import ScenarioError, load_scenario, scenario_names
+
+NAMES = ["cdu_sentinel", "curtailment", "gateway_silent", "nameplate", "pdu_freeze", "steady", "surge"]
+NAMES.append("transformer_out")
+
+
+@pytest.fixture(scope="module")
+def colossus() -> Site:
+    return resolve_site("colossus")
+
+
+def test_the_packaged_scenarios() -> None:
+    assert scenario_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scenario_fits_both_sites(name: str, colossus: Site) -> None:
+    profiles = load_profiles()
+    Plant(colossus, profiles, load_scenario(name))
+    plant = Plant(resolve_site("hall"), profiles, load_scenario(name))
+    plant.step(75.0)
+    assert plant.truth().trips == 0
+
+
+def test_uncapped_nameplate_of_colossus_is_327_mw(colossus: Site) -> None:
+    scenario = load_scenario("nameplate")
+    level: list[Event] = [e.model_copy(update={"depth": 0.0}) if e.do == "training" else e for e in scenario.events]
+    level.append(IgnoreCaps(do="ignore_caps", at_s=0.0, count=10_000))
+    plant = Plant(colossus, load_profiles(), scenario.model_copy(update={"events": tuple(level)}))
+    plant.step(60.0)
+    t = plant.truth()
+    assert t.site_power_w == pytest.approx(327e6, rel=0.01)
+    assert t.trips == 0
+    assert t.throttled == 0
+
+
+def test_surge_climbs_from_255_mw_past_the_envelope(colossus: Site) -> None:
+    plant = Plant(colossus, load_profiles(), load_scenario("surge"))
+    plant.director.faults.ignores_caps[:] = True
+    plant.step(10.0)
+    t = plant.truth()
+    wanted_w = t.plateau_w.sum() + t.cooling_w + t.losses_w + t.load_w
+    assert wanted_w == pytest.approx(255e6, rel=0.01)
+    plant.step(80.0)
+    t = plant.truth()
+    assert t.plateau_w.sum() == pytest.approx(297.25e6, rel=0.001)
+    peak_w = 0.0
+    for _ in range(40):
+        plant.step()
+        peak_w = max(peak_w, plant.truth().site_power_w)
+    assert peak_w > 305e6
+    gang = plant.network.gang_names.index("frontier-50k")
+    assert plant.jobs.depth[gang] >= 0.3
+
+
+def test_equal_seeds_are_equal_bit_for_bit() -> None:
+    ends = []
+    for seed in (7, 7, 8):
+        plant = make_plant({"do": "training", "to": 0.9}, {"do": "inference", "to": 0.8}, seed=seed)
+        plant.step(30.0)
+        t = plant.truth()
+        ends.append((plant.measure().tobytes(), t.site_power_w, t.rack_w.tobytes(), t.work))
+    assert ends[0] == ends[1]
+    assert ends[0] != ends[2]
+
+
+def test_events_end_and_ramps_move() -> None:
+    plant = make_plant(
+        {"do": "training", "at_s": 10.0, "to": 1.0, "over_s": 20.0, "depth": 0.0},
+        {"do": "weather", "at_s": 10.0, "rise_k": 6.0, "over_s": 10.0},
+        {"do": "outage", "at_s": 5.0, "for_s": 5.0, "kind": "transformer", "feeding": "ups", "nth": 1},
+        weather={"dry_bulb_c": 30.0, "swing_k": 0.0},
+    )
+    node = plant.site.node_index["t2"]
+    plant.step(6.0)
+    assert not plant.elec.in_service[node]
+    plant.step(14.25)
+    assert plant.elec.in_service[node]
+    gang = plant.network.gang_names.index("train")
+    assert plant.jobs.share[gang] == pytest.approx(0.75 + 0.25 * 0.5)
+    assert plant.truth().dry_bulb_c == pytest.approx(36.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({"do": "training", "jobs": "nobody", "to": 1.0}, "nobody"),
+        ({"do": "outage", "at_s": 1.0, "kind": "transformer", "feeding": "ups", "nth": 9}, "number 9"),
+        ({"do": "cooling_trip", "at_s": 1.0, "kind": "tower"}, "tower"),
+        ({"do": "gateway_silent", "at_s": 1.0, "nth": 5}, "2 gateways"),
+        ({"do": "outage", "at_s": 1.0, "id": "t77"}, "t77"),
+    ],
+)
+def test_events_that_the_site_cannot_have(event: dict[str, object], words: str) -> None:
+    with pytest.raises(PlantError, match=words):
+        make_plant(event)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: bad\ntitle: t\nevents: [{do: outtage, at_s: 3}]", "no action 'outtage'. Did you mean 'outage'"),
+        (
+            "name: bad\ntitle: t\nevents: [{do: training, to: 1.4}]",
+            r"events.0 \(training\) to: .*less than or equal to 1",
+        ),
+        ("name: bad\ntitle: t\nevents: [{do: weather, raise_k: 3}]", "Did you mean 'rise_k'"),
+        ("name: bad\ntitle: t\nstart_hours: 3", "Did you mean 'start_hour'"),
+        ("name: other\ntitle: t", "name it bad"),
+        ("name: [", "not YAML"),
+        ("- 1", "mapping"),
+    ],
+)
+def test_a_bad_file_is_explained(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ScenarioError, match=words):
+        load_scenario(path)
+
+
+def test_an_unknown_scenario_is_explained() -> None:
+    with pytest.raises(ScenarioError, match=r"no scenario 'surg'. Did you mean 'surge'\? Known: .*steady"):
+        load_scenario("surg")
+
+
+def test_truth_adds_up() -> None:
+    plant = make_plant(*FULL, UNCAPPED)
+    plant.step(10.0)
+    t = plant.truth()
+    assert sum(t.feed_w.values()) == pytest.approx(t.site_power_w, rel=1e-12)
+    assert t.handed_out_w == pytest.approx(
+        np.minimum(t.cap_w, t.plateau_w).sum() + t.cooling_w + t.losses_w + t.load_w, rel=1e-12
+    )
