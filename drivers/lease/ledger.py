@@ -132,7 +132,8 @@ class Ledger:
         sent_w = self.sent_w(now_s)
         measured = np.where(measured_fresh & np.isfinite(measured_w), measured_w, -np.inf)
         in_contact = now_s < self.heard_s + self.ttl_s + self.decay_s
-        charge = np.where(in_contact, np.fmax(self.confirmed_w, sent_w), sent_w)
+        confirmed_w = np.where(in_contact, self.confirmed_w, np.minimum(self.confirmed_w, self.safe_w))
+        charge = np.fmax(confirmed_w, sent_w)
         running = (now_s < self._until_s) & (self._seq > self._dead_seq)
         ended = ~in_contact & ~running.any(axis=0)
         meter_confirms = measured_fresh & (measured <= self.safe_w)
