@@ -54,7 +54,8 @@ class Model:
         self.demand_w = np.array([d for *_, d in racks])
         with np.errstate(invalid="ignore"):
             self.slope = np.diff(self.p, axis=1) / np.diff(self.x, axis=1)
-        self.lowest = np.array([min(self._floor_level(r) for r in np.flatnonzero(self.gang_of == g)) for g in self.gangs])
+        left = np.array([self._floor_level(r) for r in range(len(racks))])
+        self.lowest = np.array([left[self.gang_of == g].min(initial=1.0) for g in self.gangs])
         capped = np.flatnonzero(site.ceiling_w < self.demand_w)
         self.a = np.vstack((site.a, np.eye(len(racks))[capped]))
         self.floor_load_w = self.a @ self.floor_w
@@ -77,7 +78,7 @@ class Model:
         if share[0] > 0.0:
             share, throughput = np.append(0.0, share), np.append(0.0, throughput)
         beyond = (throughput[-1] - throughput[-2]) / (share[-1] - share[-2])
-        share, throughput = np.append(share, share[-1] + 9.0), np.append(throughput, throughput[-1] + 9.0 * beyond)
+        share, throughput = np.append(share, share[-1] + 99.0), np.append(throughput, throughput[-1] + 99.0 * beyond)
         top = np.interp((demand_w - other_w) / gpu_w, share, throughput)
         return throughput / top, other_w + gpu_w * share, max(site.floor_w[r], other_w), demand_w
 
@@ -195,7 +196,8 @@ def lp_levels(site: Site) -> Floats:
 
     m = site.model
     unit_w = 1e4
-    h: Any = highspy.Highs()
+    highs: Any = highspy.Highs
+    h = highs()
     h.setOptionValue("output_flag", False)
     level = [h.addVariable(lb=m.lowest[g], ub=m.lowest[g]) for g in m.gangs]
     power = [h.addVariable(lb=f / unit_w, ub=d / unit_w) for f, d in zip(m.floor_w, m.demand_w, strict=True)]

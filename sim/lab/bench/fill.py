@@ -1,6 +1,7 @@
 """How long one filling takes at the size of `colossus`, and how much longer an LP needs for a part of the answer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,3 +108,60 @@ def fill_ms(instance: Instance, runs: int) -> Floats:
         fill(instance.topology, instance.inputs)
         times[i] = 1e3 * (clock.now_s() - begin_s)
     return times
+
+
+def lp_step(instance: Instance) -> tuple[float, float]:
+    """HiGHS on the first step alone of the same answer: time [ms], and the highest common level of all gangs.
+
+    Without ceilings and classes, and for the one curve LINE: a rack takes max(floor, other power + level x the rest of
+    its demand). RuntimeError when there is no optimum.
+    """
+    import highspy
+
+    t, i = instance.topology, instance.inputs
+    rows = len(i.limit_w)
+    free = np.flatnonzero(i.floor_w < i.demand_w)
+    n = RACKS + 1  # powers [kW], then the common level
+    floor_kw, demand_kw = 1e-3 * i.floor_w, 1e-3 * i.demand_w
+    least = float(np.min((i.floor_w - i.other_w)[free] / (i.demand_w - i.other_w)[free]))
+    lp: Any = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = n, rows + len(free)
+    lp.sense_ = highspy.ObjSense.kMaximize
+    lp.col_cost_ = np.append(np.zeros(RACKS), 1.0)
+    lp.col_lower_, lp.col_upper_ = np.append(floor_kw, min(least, 1.0)), np.append(demand_kw, 1.0)
+    above = np.full(len(free), highspy.kHighsInf)
+    lp.row_lower_ = np.append(np.full(rows, -highspy.kHighsInf), 1e-3 * i.other_w[free])
+    lp.row_upper_ = np.append(1e-3 * i.limit_w, above)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.append(t.row_start, len(t.coef) + 2 * np.arange(1, len(free) + 1))
+    pairs = np.column_stack((free, np.full(len(free), RACKS)))
+    lp.a_matrix_.index_ = np.append(t.row_rack, pairs.ravel())
+    slopes = np.column_stack((np.ones(len(free)), -1e-3 * (i.demand_w - i.other_w)[free]))
+    lp.a_matrix_.value_ = np.append(t.coef, slopes.ravel())
+    highs: Any = highspy.Highs
+    h = highs()
+    h.setOptionValue("output_flag", False)
+    h.setOptionValue("threads", 1)
+    h.passModel(lp)
+    clock = RealClock()
+    begin_s = clock.now_s()
+    h.run()
+    if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise RuntimeError(f"HiGHS ended with {h.getModelStatus()}")
+    return 1e3 * (clock.now_s() - begin_s), float(h.getInfo().objective_function_value)
+
+
+def bench_fill(runs: int = 200, seed: int = 1) -> dict[str, float]:
+    """p50 and p99 of one filling [ms] for mixed gangs and for single racks, and HiGHS' time for one LP over it."""
+    out: dict[str, float] = {}
+    for gangs, mixed in (("mixed", True), ("single", False)):
+        for name, curves in (("linear", (LINE,)), ("six_segments", SIX_SEGMENTS)):
+            instance = colossus_like(seed, mixed, curves, losses=6)
+            times = fill_ms(instance, runs)
+            out[f"{gangs}_{name}_ms_p50"] = float(np.percentile(times, 50))
+            out[f"{gangs}_{name}_ms_p99"] = float(np.percentile(times, 99))
+            if name == "linear" and mixed:
+                out |= {"rows": float(len(instance.inputs.limit_w)), "nonzeros": float(len(instance.topology.coef))}
+                out["highs_ms"] = float(np.median([lp_step(instance)[0] for _ in range(3)]))
+                out["highs_over_fill"] = out["highs_ms"] / out[f"{gangs}_{name}_ms_p50"]
+    return out

@@ -1,0 +1,1 @@
+"""Benchmarks: each reports figures in ratio to a baseline measured in the same run."""
