@@ -23,7 +23,7 @@ def sim(
 
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
-    from sim.plant.network import PlantError
+    from sim.plant.base import PlantError
     from sim.scenarios import ScenarioError, load_scenario
     from sim.serve.modbus import PortTakenError
     from sim.serve.service import serve

@@ -10,8 +10,8 @@ import numpy as np
 
 from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
+from sim.plant.base import Bools, PlantError
 from sim.plant.director import Faults
-from sim.plant.network import Bools, PlantError
 from sim.plant.readings import Column, Readings
 
 NOISE = 0.0005  # of a power or flow reading, one sigma

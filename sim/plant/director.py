@@ -7,6 +7,7 @@ import numpy as np
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
+from sim.plant.base import Bools, PlantError
 from sim.plant.electrical import ElecState
 from sim.plant.events import (
     CoolingTrip,
@@ -20,7 +21,7 @@ from sim.plant.events import (
     Training,
 )
 from sim.plant.jobs import JobState
-from sim.plant.network import Bools, Network, PlantError
+from sim.plant.network import Network
 from sim.plant.thermal import ThermalState
 
 

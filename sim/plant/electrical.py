@@ -6,7 +6,9 @@ import numpy as np
 from numba import njit
 
 from drivers.points import Floats, Ints
-from sim.plant.network import DT_S, Bools, Hydraulics, Racks, Tree
+from sim.plant.base import DT_S, Bools
+from sim.plant.hydraulics import Hydraulics
+from sim.plant.network import Racks, Tree
 
 UPS_RECHARGE_SHARE = 0.1  # of the rating, after a ride-through
 

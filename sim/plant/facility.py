@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numba import njit
 
-from sim.plant.network import CHILLER, DESIGN_DRY_C, DRY_COOLER, DT_S, PUMP, Bools, Hydraulics
+from sim.plant.base import DT_S, Bools
+from sim.plant.hydraulics import CHILLER, DESIGN_DRY_C, DRY_COOLER, PUMP, Hydraulics
 from sim.plant.thermal import ThermalState
 
 CHILLER_DERATE_PER_K = 0.015  # capacity lost per kelvin above the design dry-bulb

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 
 from drivers.points import Floats
-from sim.plant.network import DT_S, Bools, Gangs, Racks
+from sim.plant.base import DT_S, Bools
+from sim.plant.network import Gangs, Racks
 
 LEAST_FREQUENCY = 0.05
 EDGE = 0.06  # share of a period that the slope between compute and communication takes

@@ -4,33 +4,21 @@ does not cancel itself in the other.
 The tuples go straight into Numba kernels. Positions are those of the site's tables.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drivers.points import Floats, Ints
 from drivers.site.catalog import GPUS
-from drivers.site.cooling import COOLANTS
-from drivers.site.model import CoolingUnit, Node, Site
+from drivers.site.model import Node, Site
+from sim.plant.base import DT_S, POWER_FACTOR, Bools, PlantError, ints
+from sim.plant.hydraulics import Hydraulics, compile_hydraulics
 
-Bools = NDArray[np.bool_]
-
-DT_S = 0.25  # the plant's only step
-POWER_FACTOR = 0.98  # corrected power supplies and active front ends; one figure for the whole plant
-SECONDARY_KG_PER_W = 550.0 / 1.35e6  # coolant held by a CDU's circuit (CONTROL.md: 550 kg at 1.35 MW)
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
 SILICON_J_PER_K = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
 JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
-DESIGN_DRY_C, DESIGN_WET_C = 36.0, 26.0  # unit capacities hold at these, at the loop's design flow and return
-HX_NTU = 4.5  # at nominal flows (FACTS P.7: 4.47 for Deschutes, at least 5 for Frontier)
 PLATE_SLOPE_K_LPM_PER_W = 0.0092  # R*V = 0.0092 + 0.01586 V fits the OCP OAI figure within 3 % (FACTS P.7)
 PLATE_BASE_K_PER_W = 0.01586
-
-
-class PlantError(Exception):
-    """The plant broke a law of nature or was asked for something it does not have."""
 
 
 class Tree(NamedTuple):
@@ -84,36 +72,6 @@ class Gangs(NamedTuple):
     racks: Ints  # how many
 
 
-class Hydraulics(NamedTuple):
-    """CDUs, loops and heat-rejection units; feeds of a unit are fed[ptr[i]:ptr[i + 1]]."""
-
-    cdu_loop: Ints  # [C]
-    cdu_flow_lpm: Floats
-    cdu_set_c: Floats
-    cdu_w_lpm_k: Floats
-    cdu_pump_w: Floats
-    cdu_half_j_k: Floats  # supply side, and the same again on the return side
-    cdu_ua: Floats
-    cdu_primary_lpm: Floats  # with its valve open
-    cdu_fed_ptr: Ints
-    cdu_fed: Ints
-    loop_set_c: Floats  # [L]
-    loop_flow_lpm: Floats
-    loop_w_lpm_k: Floats
-    loop_half_j_k: Floats
-    unit_kind: Ints  # [U] PUMP, CHILLER, DRY_COOLER, TOWER
-    unit_loop: Ints
-    unit_capacity: Floats
-    unit_power_w: Floats
-    unit_w_k: Floats  # of its water at design flow (towers, dry coolers)
-    unit_ntu: Floats  # with that water, so that its capacity comes out at design air
-    unit_standby: Bools
-    unit_fed_ptr: Ints
-    unit_fed: Ints
-
-
-PUMP, CHILLER, DRY_COOLER, TOWER = 0, 1, 2, 3
-UNIT_KINDS = {"pump": PUMP, "chiller": CHILLER, "dry_cooler": DRY_COOLER, "tower": TOWER}
 # No-load, proportional and quadratic part of the loss at rating. Transformers: C57.12 practice, one fifth no-load.
 # UPS: double conversion, fitted to a flat efficiency curve. Conductors: ohmic.
 LOSS_PARTS = {"transformer": (0.2, 0.0, 0.8), "substation": (0.2, 0.0, 0.8), "ups": (0.25, 0.35, 0.4)}
@@ -133,7 +91,7 @@ class Network(NamedTuple):
 def compile_network(site: Site) -> Network:
     """Compile a checked site; KeyError on a bad link or an unknown GPU model."""
     gang_of, gangs, names = _gangs(site)
-    hydraulics = _hydraulics(site)
+    hydraulics = compile_hydraulics(site)
     return Network(_tree(site), _racks(site, gang_of, hydraulics), gangs, names, hydraulics)
 
 
@@ -177,9 +135,9 @@ def _tree(site: Site) -> Tree:
         c2=parts[:, 2] * loss_share / rated,
         rated_w=rated,
         trip_w=rated * np.array([n.derating for n in nodes]),
-        load_node=_ints(index[x.node] for x in site.loads),
+        load_node=ints(index[x.node] for x in site.loads),
         load_w=np.array([x.power_w for x in site.loads], dtype=float),
-        storage_node=_ints(index[x.node] for x in site.storage),
+        storage_node=ints(index[x.node] for x in site.storage),
         storage_max_w=np.array([x.power_w for x in site.storage], dtype=float),
         storage_max_j=np.array([x.energy_wh * 3600.0 for x in site.storage], dtype=float),
         storage_one_way=np.array([x.round_trip**0.5 for x in site.storage], dtype=float),
@@ -189,7 +147,7 @@ def _tree(site: Site) -> Tree:
 def _gangs(site: Site) -> tuple[Ints, Gangs, tuple[str, ...]]:
     training = {j.id for j in site.jobs if j.kind == "training"}
     index: dict[str, int] = {}
-    gang = _ints(index.setdefault(r.job or r.id, len(index)) for r in site.racks)
+    gang = ints(index.setdefault(r.job or r.id, len(index)) for r in site.racks)
     names = tuple(index)
     return gang, Gangs(np.array([n in training for n in names]), np.bincount(gang, minlength=len(names))), names
 
@@ -230,75 +188,3 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
         base_k_w=PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat,
         inlet_weight=PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu],
     )
-
-
-def _hydraulics(site: Site) -> Hydraulics:
-    loop_index = {x.id: i for i, x in enumerate(site.loops)}
-    cdus, loops, units = site.cdus, site.loops, site.cooling
-    cdu_loop = np.array([loop_index[c.loop] for c in cdus])
-    capacity = np.array([c.capacity_w for c in cdus])
-    flow = np.array([c.flow_lpm for c in cdus])
-    w_k = np.array([COOLANTS[c.coolant].w_per_lpm_k for c in cdus])
-    cp = np.array([COOLANTS[c.coolant].cp_j_per_kg_k for c in cdus])
-    loop_flow = np.array([x.flow_lpm for x in loops])
-    loop_w_k = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in loops])
-    per_loop = np.bincount(cdu_loop, weights=capacity, minlength=len(loops))
-    primary = loop_flow[cdu_loop] * capacity / per_loop[cdu_loop]
-    cdu_ptr, cdu_fed = _feeds(site, [c.fed_from for c in cdus])
-    unit_w_k, unit_ntu = _economisers(site)
-    unit_ptr, unit_fed = _feeds(site, [u.fed_from for u in units])
-    return Hydraulics(
-        cdu_loop=cdu_loop,
-        cdu_flow_lpm=flow,
-        cdu_set_c=np.array([c.supply_c for c in cdus]),
-        cdu_w_lpm_k=w_k,
-        cdu_pump_w=np.array([c.pump_w for c in cdus]),
-        cdu_half_j_k=0.5 * SECONDARY_KG_PER_W * capacity * cp,
-        cdu_ua=HX_NTU * np.minimum(flow * w_k, primary * loop_w_k[cdu_loop]),
-        cdu_primary_lpm=primary,
-        cdu_fed_ptr=cdu_ptr,
-        cdu_fed=cdu_fed,
-        loop_set_c=np.array([x.supply_c for x in loops]),
-        loop_flow_lpm=loop_flow,
-        loop_w_lpm_k=loop_w_k,
-        loop_half_j_k=0.5 * np.array([x.volume_l for x in loops]) * loop_w_k * 60.0,
-        unit_kind=_ints(UNIT_KINDS[u.kind] for u in units),
-        unit_loop=_ints(loop_index[u.loop] for u in units),
-        unit_capacity=_unit_floats(units, "capacity"),
-        unit_power_w=_unit_floats(units, "power_w"),
-        unit_w_k=unit_w_k,
-        unit_ntu=unit_ntu,
-        unit_standby=np.array([u.standby for u in units], dtype=bool),
-        unit_fed_ptr=unit_ptr,
-        unit_fed=unit_fed,
-    )
-
-
-def _economisers(site: Site) -> tuple[Floats, Floats]:
-    """Water and NTU of each tower and dry cooler: capacity at design air, with the loop's design flow and return."""
-    w_k, ntu = np.zeros(len(site.cooling)), np.zeros(len(site.cooling))
-    for loop in site.loops:
-        rejecting = [(i, u) for i, u in enumerate(site.cooling) if u.loop == loop.id and u.kind != "pump"]
-        free_w = sum(u.capacity for _, u in rejecting if u.kind != "chiller")
-        loop_w_k = loop.flow_lpm * COOLANTS[loop.coolant].w_per_lpm_k
-        return_c = loop.supply_c + sum(u.capacity for _, u in rejecting) / loop_w_k
-        for i, u in rejecting:
-            if u.kind != "chiller":
-                air_c = DESIGN_DRY_C if u.kind == "dry_cooler" else DESIGN_WET_C
-                w_k[i] = loop_w_k * u.capacity / free_w
-                eps = free_w / loop_w_k / max(return_c - air_c, 1.0)
-                ntu[i] = -np.log(1.0 - min(eps, 0.98))
-    return w_k, ntu
-
-
-def _unit_floats(units: tuple[CoolingUnit, ...], name: str) -> Floats:
-    return np.array([getattr(u, name) for u in units], dtype=float)
-
-
-def _feeds(site: Site, fed: list[tuple[str, ...]]) -> tuple[Ints, Ints]:
-    ptr = np.concatenate([[0], np.cumsum([len(f) for f in fed])]).astype(np.int64)
-    return ptr, _ints(site.node_index[n] for f in fed for n in f)
-
-
-def _ints(values: Iterable[int]) -> Ints:
-    return np.array(list(values), dtype=np.int64)

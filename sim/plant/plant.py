@@ -12,10 +12,11 @@ from drivers.profile import Profile
 from drivers.site.model import Site
 from sim.plant import electrical, jobs, thermal
 from sim.plant.agents import Agents
+from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
-from sim.plant.network import DT_S, PlantError, compile_network
+from sim.plant.network import compile_network
 from sim.plant.readings import Readings
 from sim.plant.step import thermal_step
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
+from sim.plant.base import DT_S, POWER_FACTOR, PlantError
 from sim.plant.electrical import ElecState
-from sim.plant.network import DT_S, POWER_FACTOR, PUMP, Network, PlantError
+from sim.plant.hydraulics import PUMP
+from sim.plant.network import Network
 from sim.plant.thermal import ThermalState
 
 MEAN_STEPS = round(1.0 / DT_S)

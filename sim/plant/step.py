@@ -5,8 +5,10 @@ from typing import NamedTuple
 from numba import njit
 
 from drivers.points import Floats
+from sim.plant.base import DT_S, Bools
 from sim.plant.facility import reject, run_pumps
-from sim.plant.network import DT_S, PUMP, Bools, Hydraulics, Racks
+from sim.plant.hydraulics import PUMP, Hydraulics
+from sim.plant.network import Racks
 from sim.plant.thermal import ThermalState, ask_flow, cool_racks, exchange
 
 

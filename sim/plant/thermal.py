@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 
 from drivers.points import Floats
-from sim.plant.network import DT_S, Bools, Hydraulics, Racks
+from sim.plant.base import DT_S, Bools
+from sim.plant.hydraulics import Hydraulics
+from sim.plant.network import Racks
 
 VALVE_KP_PER_K, VALVE_TI_S = 0.1, 40.0  # FACTS P.7 gives k=1 over 10 K; Ti shortened, our lumps are smaller
 CDU_PUMP_UP_S, CDU_PUMP_DOWN_S = 5.0, 1.5

@@ -15,9 +15,9 @@ from drivers.clock import Clock, RealClock
 from drivers.lease import Lease
 from drivers.profile import Profile, load_profiles
 from drivers.site.model import Device, Site
+from sim.plant.base import DT_S
 from sim.plant.devices import Panel
 from sim.plant.events import Scenario
-from sim.plant.network import DT_S
 from sim.plant.plant import Plant, Truth
 from sim.serve.modbus import ModbusPlant
 from sim.serve.mqtt import MqttPlant

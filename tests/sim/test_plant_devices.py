@@ -6,7 +6,7 @@ from helpers_plant import FULL, UNCAPPED, make_plant
 from helpers_site import tiny_site
 
 from drivers.points import Floats
-from sim.plant.network import PlantError
+from sim.plant.base import PlantError
 from sim.plant.plant import Plant
 
 

@@ -7,8 +7,9 @@ from helpers_site import tiny_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.plant.base import DT_S
 from sim.plant.electrical import protect, start_electrical
-from sim.plant.network import DT_S, compile_network
+from sim.plant.network import compile_network
 
 NET = compile_network(tiny_site())
 

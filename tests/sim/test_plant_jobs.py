@@ -7,8 +7,8 @@ from helpers_site import tiny_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.plant.base import DT_S
 from sim.plant.jobs import EDGE, wave, work_speed
-from sim.plant.network import DT_S
 
 TRAIN = slice(0, 3)  # racks r1..r3 of the tiny site, one gang; r4 serves
 

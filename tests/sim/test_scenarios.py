@@ -9,8 +9,8 @@ from helpers_plant import FULL, UNCAPPED, make_plant
 from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
+from sim.plant.base import PlantError
 from sim.plant.events import Event, IgnoreCaps
-from sim.plant.network import PlantError
 from sim.plant.plant import Plant
 from sim.scenarios import ScenarioError, load_scenario, scenario_names
 
