@@ -19,7 +19,7 @@ class LimitsState:
     """Last ratings, so that a widening is slow."""
 
     base_w: Floats  # [N] at worst case
-    rating_w: Floats  # [N]
+    rating_w: Floats  # [N] inf before the first
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
     curtailed: bool
     last_s: float
@@ -27,10 +27,10 @@ class LimitsState:
 
 
 def begin(plan: Plan) -> LimitsState:
-    """State before the first cycle: worst case until measured."""
+    """State before the first cycle."""
     base_w = rating.nominal_w(plan)
     deadline_s = np.array([DEADLINE_S.get(kind, DEADLINE_OTHER_S) for kind in plan.row_kind])
-    return LimitsState(base_w, base_w, plan.site.control.envelope_w, False, np.inf, deadline_s)
+    return LimitsState(base_w, np.full(len(base_w), np.inf), plan.site.control.envelope_w, False, np.inf, deadline_s)
 
 
 def narrow(

@@ -1,7 +1,7 @@
 """Continuous rating of each node in W, from native units and the measured electrical state.
 
 A per phase: sqrt(3) U I pf / unbalance; VA: S pf; W as it stands. Unknown means worst case. Derating is the
-site file's. The result follows a narrowing at once and a widening slowly, so that noise moves no cap.
+site file's. The result follows a measured narrowing at once; a widening, and a narrowing out of ignorance, slowly.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from drivers.points import Quality
 VOLT_WORST = 0.95  # of nominal: lower edge of normal service (ANSI C84.1 range A)
 UNBALANCE_WORST = 1.05  # worst phase over mean, three-phase power supplies evenly loaded
 LIGHT_SHARE = 0.1  # below this load, measured power factor and unbalance say nothing
-WIDEN_PER_CYCLE = 0.02  # of the way
+SLOW_PER_CYCLE = 0.02  # of the way
 
 
 def nominal_w(plan: Plan) -> Floats:
@@ -23,7 +23,7 @@ def nominal_w(plan: Plan) -> Floats:
 
 
 def rating_w(plan: Plan, image: Image, base_w: Floats, last_w: Floats) -> Floats:
-    """Rating in W at the measured state [N]; `base_w` is nominal_w, `last_w` the previous answer."""
+    """Rating in W at the measured state [N]; `base_w` is nominal_w, `last_w` the previous answer (inf: none)."""
     slot = plan.node_slot
     volt, amps = _good(image, slot.volt) * slot.volt_scale, _good(image, slot.current)
     power = _good(image, slot.power)
@@ -37,7 +37,10 @@ def rating_w(plan: Plan, image: Image, base_w: Floats, last_w: Floats) -> Floats
     unbalance = np.where(np.isfinite(unbalance), np.clip(unbalance, 1.0, 3.0), UNBALANCE_WORST)
     ratio = np.where(np.isfinite(volt), np.clip(volt / plan.volt_v, 0.5, 1.05), VOLT_WORST)
     now = _to_w(plan, ratio, pf, unbalance)
-    return np.where(now <= last_w, now, last_w + (now - last_w) * WIDEN_PER_CYCLE)
+    before = np.where(np.isfinite(last_w), last_w, now)
+    slowly = before + (now - before) * SLOW_PER_CYCLE
+    measured = np.isfinite(power) & np.isfinite(volt)
+    return np.where(measured & (now <= before), now, slowly)
 
 
 def _to_w(plan: Plan, volt_share: Floats | float, pf: Floats | float, unbalance: Floats | float) -> Floats:
