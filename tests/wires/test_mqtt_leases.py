@@ -42,11 +42,15 @@ async def test_caps_go_out_and_come_back_confirmed(broker: Broker) -> None:
     await ends.stop()
 
 
-async def test_a_broker_that_dies_and_returns_is_found_again_by_all(broker: Broker) -> None:
+async def test_a_broker_that_dies_and_returns_is_found_again_by_all(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
     ends = Ends(tiny_site(), broker)
     await ends.start()
     await ends.cycle(50_000)
     broker.kill()
+    ends.report()  # into connections that are dead and do not know it
+    ends.send(51_000)
     await until(lambda: not ends.plant.up and not ends.wires.health()[0].up)
     assert await ends.cycle(52_000) == 0, "a dead link takes nothing"
     assert (ends.holder.in_force_w == 50_000).all()
@@ -58,6 +62,7 @@ async def test_a_broker_that_dies_and_returns_is_found_again_by_all(broker: Brok
     assert (ends.holder.in_force_w == 54_000).all()
     assert (ends.agents("cap_w") == 54_000).all()
     await ends.stop()
+    assert not [record for record in caplog.records if record.name == "asyncio"], "no error behind the scenes"
 
 
 async def test_a_broker_that_freezes_is_left_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
