@@ -93,9 +93,23 @@ class ModbusPlant:
             if profiles[device.profile].protocol == "modbus":
                 by_profile.setdefault(device.profile, []).append(device)
         self.slabs = {name: PlantSlab(profiles[name], tuple(ds)) for name, ds in by_profile.items()}
+        self._set_storage_scales()
         self._stations = self._make_stations(on_write)
         self.endpoints = self._make_endpoints(reports_failure)
         self.faults = DeviceFaults(self.slabs, self._stations, self.endpoints, self._addresses())
+
+    def _set_storage_scales(self) -> None:
+        """SunSpec powers of ten, as a maker sets them for the size of the plant."""
+        storage = {s.id: s for s in self._site.storage}
+        for slab in self.slabs.values():
+            units = [storage.get(d.measures) for d in slab.devices]
+            if slab.codec.profile.name == "sunspec_battery" and all(units):
+                power = np.array([1.2 * u.power_w for u in units if u])
+                energy = np.array([u.energy_wh for u in units if u])
+                slab.put("power_factor10", np.maximum(np.ceil(np.log10(power / 32767)), 0))
+                slab.put("energy_factor10", np.maximum(np.ceil(np.log10(energy / 65534)), 0))
+                slab.put("power_set_factor10", 0.0)
+                slab.put("energy_rating_wh", energy)
 
     def _make_stations(self, on_write: WriteCallback | None) -> dict[str, Station]:
         stations: dict[str, Station] = {}
