@@ -31,11 +31,7 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[st
     silent = int((image.age_s[plan.agent_slot["cap_w"]] > STALE_AGENT_S).sum())
     if silent:
         said.append(f"{silent} of {len(plan.max_w)} rack agents silent: their caps expire to the safe caps")
-    for link in links:
-        if not link.up:
-            said.append(f"{link.name} down: {link.detail or 'no answer'}")
-        elif link.devices_silent:
-            said.append(f"{link.name}: {link.devices_silent} of {link.devices} devices silent {link.detail}".rstrip())
+    said += _wires(links)
     bad = int((image.quality == Quality.BAD).sum())
     if bad:
         said.append(f"{bad} points report no valid value (sentinel, out of range or refused)")
@@ -44,4 +40,19 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[st
         said.append(f"the guard cut the proposal of {cut} racks")
     if orders.mode != Mode.LIVE:
         said.append(f"mode is {orders.mode.name}")
+    return said
+
+
+def _wires(links: Sequence[LinkHealth]) -> list[str]:
+    """One line for all wires that are down, one for all silent devices on the others, the worst named."""
+    down = [link for link in links if not link.up]
+    ill = sorted((link for link in links if link.up and link.devices_silent), key=lambda link: -link.devices_silent)
+    said = []
+    if down:
+        silent = sum(link.devices_silent for link in down)
+        first = ", ".join(link.name for link in down[:3]) + (", .." if len(down) > 3 else "")
+        said.append(f"{len(down)} wires down with {silent} devices: {first}; {down[0].detail or 'no answer'}")
+    if ill:
+        silent = sum(link.devices_silent for link in ill)
+        said.append(f"{silent} devices silent on {len(ill)} wires, most on {ill[0].name} {ill[0].detail}".rstrip())
     return said

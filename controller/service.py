@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import gc
+import logging
 import os
 import signal
 import socket
@@ -70,7 +71,7 @@ class Service:
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         self._shadow = mode == Mode.SHADOW
         self._leaving = False
-        self._late = 0
+        self._late = self._failed = 0
         self._jitter_s: deque[float] = deque(maxlen=600)
         self.stop = asyncio.Event()
 
@@ -110,8 +111,13 @@ class Service:
             requests = replace(requests, mode=Mode.OFF)
         elif self._shadow:
             requests = replace(requests, mode=Mode.SHADOW)
-        shot = self._building.snapshot(began_s)
-        frames, commands = cycle.step(self._plan, shot, requests, self._state)
+        try:
+            frames, commands = cycle.step(self._plan, self._building.snapshot(began_s), requests, self._state)
+        except Exception:
+            # nothing goes out and the watchdog is not fed: leases in force hold, then fall to the safe caps
+            self._failed += 1
+            logging.exception("cycle failed (%d so far); nothing was written", self._failed)
+            return False
         self._building.send(commands)
         took_s = perf_s() - began
         if took_s < STEP_BUDGET_S:
@@ -132,6 +138,7 @@ class Service:
             "jitter_ms": float(jitter_ms[-1]),
             "jitter_ms_p99": float(np.percentile(jitter_ms, 99)),
             "late_cycles": self._late,
+            "failed_cycles": self._failed,
             "caps_written": caps,
             "points_per_s": sum(link.points_per_s for link in self._building.health()),
         }

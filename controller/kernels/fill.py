@@ -15,8 +15,9 @@ is continuous and non-decreasing, which is all that filling needs. Rules:
 - a rack reaching its ceiling freezes its gang; a ceiling below the floor yields to the floor and is reported;
 - a row that the floors alone exceed is reported as violated, and every gang that would raise it stays at its floor.
 
-Rounding: every row that the floors leave room in ends at most 1e-12 (relative) below its limit, never above it, in
-whatever order it is summed: the last step scales what its racks have above their floors by about 1 - 1e-12.
+Rounding: the last step scales what the racks of a full row have above their floors, by about 1e-9 of it at most, so
+that the row ends 1e-12 (relative) below its limit and holds in whatever order it is summed. Where that part is less
+than a thousandth of the limit the margin shrinks with it; a row that its floors fill exactly can be over by rounding.
 Equal inputs give bit-for-bit equal answers.
 """
 

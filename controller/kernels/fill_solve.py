@@ -115,8 +115,8 @@ def repair(
 ) -> None:
     """Take the rounding out: scale what racks have above their floors so that rows hold in any order of summation."""
     for k in range(len(limit_w)):
-        target_w = limit_w[k] - SAME * abs(limit_w[k])
         above_w = load_w[k] - floor_load_w[k]
+        target_w = limit_w[k] - min(SAME * abs(limit_w[k]), ALLOWED * above_w)
         if not load_w[k] > target_w or above_w <= 0.0:
             continue
         share = max(0.0, 1.0 - (load_w[k] - target_w) / above_w)
