@@ -61,7 +61,7 @@ def _rows(rng: np.random.Generator, losses: int) -> list[tuple[NDArray[np.intp],
 
 
 def colossus_like(seed: int, mixed: bool, curves: tuple[Curve, ...], losses: int) -> Instance:
-    """A problem of the size and kind of `colossus`, some 4,800 rows with six `losses` per pair of UPS.
+    """A problem of the size and kind of `colossus`, about 4,000 rows with six `losses` per pair of UPS.
 
     `mixed`: 146 gangs with most of the racks and every other rack on its own; otherwise every rack on its own.
     """
