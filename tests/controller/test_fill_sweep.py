@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from helpers_fill import Site, arrays, check, complaints, lp_levels, oracle, random_site, sites
+from helpers_fill import Site, arrays, check, complaints, lp_levels, oracle
+from helpers_fill_sites import random_site, sites
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +129,8 @@ PLAIN = """
 import hashlib, sys
 import numpy as np
 from controller.kernels.fill import fill
-from helpers_fill import arrays, random_site
+from helpers_fill import arrays
+from helpers_fill_sites import random_site
 digest = hashlib.sha256()
 for seed in range(60):
     result = fill(*arrays(random_site(np.random.default_rng(seed))))
