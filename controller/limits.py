@@ -21,7 +21,7 @@ class LimitsState:
     base_w: Floats  # [N] at worst case
     rating_w: Floats  # [N] inf before the first
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
-    curtailed: bool
+    curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
     deadline_s: Floats  # [K]
 
@@ -59,7 +59,13 @@ def narrow(
         envelope_w=envelope_w,
         mode=requests.mode,
     )
-    return limits, replace(last, rating_w=rating_w, envelope_w=envelope_w, curtailed=bool(by), last_s=image.now_s)
+    return limits, replace(
+        last,
+        rating_w=rating_w,
+        envelope_w=envelope_w,
+        curtailed=bool(by) and (last.curtailed or estimate.covered),
+        last_s=image.now_s,
+    )
 
 
 def _reach_w(plan: Plan, estimate: Estimate) -> float:

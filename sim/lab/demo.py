@@ -35,8 +35,8 @@ def run_demo(name: str, scenario: str, seed: int, for_s: float | None, as_json: 
     """Run until `for_s` seconds after the first cycle, or Ctrl-C; the summary. DemoError, BrokerError on failure."""
     site = resolve_site(name)
     score = Score(site.control.envelope_w)
-    with Broker(site.mqtt.port), tempfile.TemporaryDirectory(prefix="headroom-demo-") as folder:
-        demo = _Demo(name, scenario, seed, Path(folder), score)
+    with Broker(site.mqtt.port) as broker, tempfile.TemporaryDirectory(prefix="headroom-demo-") as folder:
+        demo = _Demo(name, scenario, seed, Path(folder), score, broker)
         with _Shown(as_json) as show:
             asyncio.run(demo.run(for_s, show))
     return score.summary()
@@ -45,10 +45,10 @@ def run_demo(name: str, scenario: str, seed: int, for_s: float | None, as_json: 
 class _Demo:
     """The two processes and what they say."""
 
-    def __init__(self, name: str, scenario: str, seed: int, folder: Path, score: Score) -> None:
+    def __init__(self, name: str, scenario: str, seed: int, folder: Path, score: Score, broker: Broker) -> None:
         self._plant = ("sim", name, "--scenario", scenario, "--seed", str(seed), "--json")
         self._controller = ("run", name, "--json", "--state", str(folder), "--stop-within", "2")
-        self._folder, self._score = folder, score
+        self._folder, self._score, self._broker = folder, score, broker
         self._clock = RealClock()
         self._stop = asyncio.Event()
         self._cycling = asyncio.Event()
@@ -63,6 +63,7 @@ class _Demo:
             asyncio.ensure_future(self._keep("plant", self._plant, self._on_truth, restart=False)),
             asyncio.ensure_future(self._keep("controller", self._controller, self._on_frame, restart=True)),
             asyncio.ensure_future(self._until(for_s)),
+            asyncio.ensure_future(self._watch_broker()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +83,13 @@ class _Demo:
             raise DemoError(f"no cycle within {START_S:.0f} s; see {self._folder}")
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), for_s)
+
+    async def _watch_broker(self) -> None:
+        """Start the broker again when it dies, as a service manager does."""
+        while True:
+            await self._clock.sleep_until(self._clock.now_s() + RESTART_S)
+            if self._broker.revive():
+                print("the broker died, it was started again", file=sys.stderr)
 
     async def _keep(self, what: str, args: tuple[str, ...], take: Take, restart: bool) -> None:
         """Run a process and read its lines; start the controller again when it dies, as a service manager does."""

@@ -159,3 +159,14 @@ def test_equal_inputs_give_equal_answers_bit_for_bit(hall: Site) -> None:
         return b"".join(lock.cycle()[0].orders.cap_w.tobytes() for _ in range(60))
 
     assert caps() == caps()
+
+
+def test_a_restart_in_a_curtailment_stays_curtailed(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    asked_w = hall.control.envelope_w * 0.8
+    lock.requests = replace(lock.requests, envelope_w=asked_w)
+    run(lock, 150)
+    lock.start_controller()
+    assert max(t.site_power_w for t in run(lock, 60)) <= asked_w
+    assert lock.state.limits.envelope_w == asked_w
