@@ -1,17 +1,19 @@
 """Small Modbus sites on free ports, and waiting with a limit."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import numpy as np
 from helpers_site import tiny_site
 
 from drivers.clock import RealClock
-from drivers.inventory import Inventory, compile_inventory
+from drivers.inventory import Inventory, Slab, compile_inventory
 from drivers.modbus.reader import ModbusReader
-from drivers.points import Floats, PointTable
+from drivers.points import Floats, PointTable, Qualities, Quality
 from drivers.profile import Profile, load_profiles
 from drivers.site.model import Device, Gateway, Site
+from sim.serve.modbus import ModbusPlant
 
 PROFILES: dict[str, Profile] = load_profiles()
 CLOCK = RealClock()
@@ -72,3 +74,59 @@ async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
 async def pause(seconds: float) -> None:
     """Let things happen for a while."""
     await CLOCK.sleep_until(CLOCK.now_s() + seconds)
+
+
+class Rig:
+    """A reader with its table, and the newest qualities by profile."""
+
+    def __init__(self, reader: ModbusReader, inventory: Inventory, table: PointTable) -> None:
+        self.reader, self.inventory, self.table = reader, inventory, table
+
+    def quality(self, profile: str) -> Qualities:
+        """[devices, points] now."""
+        now_s = CLOCK.now_s()
+        self.reader.collect(now_s)
+        slab = self.slab(profile)
+        return self.table.snapshot(now_s).quality[slab.start : slab.stop].reshape(slab.rows, -1)
+
+    def value(self, profile: str, point: str) -> Floats:
+        """[devices] now."""
+        self.reader.collect(CLOCK.now_s())
+        return self.table.value[self.slab(profile).slots(point)]
+
+    def time_s(self, profile: str, point: str) -> Floats:
+        """[devices] arrival."""
+        self.reader.collect(CLOCK.now_s())
+        return self.table.time_s[self.slab(profile).slots(point)]
+
+    def slab(self, profile: str) -> Slab:
+        slab = self.inventory.slab(profile)
+        assert slab is not None
+        return slab
+
+    def good(self, profile: str) -> bool:
+        """Whether all points of all devices are good."""
+        return bool((self.quality(profile) == Quality.GOOD).all())
+
+
+@asynccontextmanager
+async def reading(site: Site) -> AsyncIterator[Rig]:
+    reader, inventory, table = reader_for(site)
+    await reader.start()
+    try:
+        yield Rig(reader, inventory, table)
+    finally:
+        await reader.stop()
+
+
+@asynccontextmanager
+async def both(site: Site) -> AsyncIterator[tuple[ModbusPlant, Rig]]:
+    plant = ModbusPlant(site, PROFILES)
+    for name, slab in plant.slabs.items():
+        plant.update(name, sample(len(slab.devices), name))
+    await plant.start()
+    try:
+        async with reading(site) as rig:
+            yield plant, rig
+    finally:
+        await plant.stop()

@@ -188,6 +188,7 @@ class Link(asyncio.BufferedProtocol):
     def _unit_failed(self, unit: Unit) -> None:
         unit.failures += 1
         unit.dropped = self._sweep
+        self._queue.rotate(len(self._queue) // 2)  # dead units stand together: serve the others first
         over = unit.failures - FREE_FAILURES
         unit.retry_s = self._now() + (UNIT_BACKOFF.wait_s(over) if over > 0 else 0.0)
 

@@ -93,6 +93,7 @@ class ModbusReader:
     async def start(self) -> None:
         """Begin to connect and poll; absent devices stop nobody."""
         self._stopping = False
+        self._connect_queue = asyncio.Queue()
         raise_fd_limit(len(self.links) + 100)
         for i, link in enumerate(self.links):
             ticks = self._sweep_ticks[id(link)]
@@ -106,6 +107,7 @@ class ModbusReader:
         """Close every connection and end every task."""
         self._stopping = True
         await self._supervisor.stop()
+        self._wheel.clear()
         for link in self.links:
             link.reset()
         await self._clock.sleep_until(self._clock.now_s())  # lets the transports close

@@ -7,7 +7,8 @@ from typing import Any
 from drivers.clock import Clock
 
 log = logging.getLogger(__name__)
-CATCH_UP = 2  # ticks made up at once; a longer stall shifts everything, so that replies are read before they expire
+LATE_TICKS = 2  # after a longer stall what lies in the sockets is read first: it came in time
+CATCH_UP_S = 1.0  # made up at once; the rest of a stall shifts everything
 
 
 class Wheel:
@@ -16,7 +17,7 @@ class Wheel:
     def __init__(self, clock: Clock, tick_s: float) -> None:
         self.tick_s = tick_s
         self.tick = 0
-        self.late_s = 0.0  # sum of stalls
+        self.lost_s = 0.0  # by long stalls
         self._clock = clock
         self._zero_s = clock.now_s()  # time of tick 0
         self._slots: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}
@@ -31,6 +32,10 @@ class Wheel:
         else:
             slot.append((call, argument))
 
+    def clear(self) -> None:
+        """Forget all calls."""
+        self._slots.clear()
+
     def after(self, delay_s: float, call: Callable[[Any], None], argument: Any) -> None:
         """`call(argument)` when `delay_s` [s] have passed, never earlier."""
         self.at(self.tick + 1 + int(delay_s / self.tick_s), call, argument)
@@ -44,11 +49,14 @@ class Wheel:
         while True:
             await self._clock.sleep_until(self._zero_s + (self.tick + 1) * self.tick_s)
             due = int((self._clock.now_s() - self._zero_s) / self.tick_s)
-            late = due - self.tick - CATCH_UP
-            if late > 0:
-                self._zero_s += late * self.tick_s
-                self.late_s += late * self.tick_s
-                due -= late
+            if due - self.tick > LATE_TICKS:
+                for _ in range(3):  # one turn of the loop to find the sockets, one to read them, one to spare
+                    await self._clock.sleep_until(0.0)
+            lost = due - self.tick - int(CATCH_UP_S / self.tick_s)
+            if lost > 0:
+                self._zero_s += lost * self.tick_s
+                self.lost_s += lost * self.tick_s
+                due -= lost
             while self.tick < due:
                 self.tick += 1
                 self._fire(self._slots.pop(self.tick, ()))
