@@ -48,7 +48,7 @@ class Wheel:
         """Turn for ever."""
         while True:
             await self._clock.sleep_until(self._zero_s + (self.tick + 1) * self.tick_s)
-            due = int((self._clock.now_s() - self._zero_s) / self.tick_s)
+            due = int((self._clock.now_s() - self._zero_s) / self.tick_s + 1e-6)  # rounding must not hold a tick back
             if due - self.tick > LATE_TICKS:
                 for _ in range(3):  # one turn of the loop to find the sockets, one to read them, one to spare
                     await self._clock.sleep_until(0.0)
