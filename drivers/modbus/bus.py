@@ -162,6 +162,8 @@ class Link(asyncio.BufferedProtocol):
         transport, queue, pending = self._transport, self._queue, self._pending
         if transport is None:
             return
+        # by the clock: after a stall the wheel runs through its ticks faster than time
+        deadline = self._wheel.tick_of(self._now()) + 1 + self._timeout_ticks
         while queue and len(pending) < self.in_flight:
             job = queue.popleft()
             if job.unit.dropped == self._sweep:
@@ -170,7 +172,7 @@ class Link(asyncio.BufferedProtocol):
             pending[tid] = job
             self._count.polls += 1
             transport.write(tid.to_bytes(2, "big") + job.tail)
-            self._wheel.at(self._wheel.tick + 1 + self._timeout_ticks, self._expire, tid)
+            self._wheel.at(deadline, self._expire, tid)
 
     def expire(self, tid: int) -> None:
         """Deadline of a request: if it still waits, its unit is silent."""

@@ -38,7 +38,7 @@ class Wheel:
 
     def after(self, delay_s: float, call: Callable[[Any], None], argument: Any) -> None:
         """`call(argument)` when `delay_s` [s] have passed, never earlier."""
-        self.at(self.tick + 1 + int(delay_s / self.tick_s), call, argument)
+        self.at(self.tick_of(self._clock.now_s() + delay_s) + 1, call, argument)
 
     def tick_of(self, when_s: float) -> int:
         """The tick nearest to a monotonic time [s]."""

@@ -143,3 +143,34 @@ def test_the_limit_of_open_files_is_raised_to_the_hard_one() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(256, hard)), hard))
+
+
+async def test_a_stall_of_our_own_process_is_nobody_s_timeout() -> None:
+    port = free_port()
+    site = modbus_site(tuple(own_device(f"c{i}", CDU, f"127.5.4.{i}", port, period_s=0.3) for i in range(1, 41)))
+    async with both(site) as (_plant, rig):
+        await until(lambda: rig.good(CDU))
+        for _ in range(4):
+            end_s = CLOCK.now_s() + 0.25  # longer than the deadline of 0.1 s
+            while CLOCK.now_s() < end_s:
+                pass
+            await pause(0.2)
+        await pause(0.3)
+        assert rig.reader.counters.timeouts == 0
+        assert rig.good(CDU)
+
+
+async def test_it_can_be_stopped_and_started_again() -> None:
+    port = free_port()
+    site = modbus_site(tuple(own_device(f"c{i}", CDU, f"127.5.5.{i}", port, period_s=0.2) for i in (1, 2)))
+    async with both(site) as (plant, rig):
+        await until(lambda: rig.good(CDU))
+        await rig.reader.stop()
+        before = plant.requests
+        await pause(0.4)
+        assert plant.requests == before
+        await rig.reader.start()
+        await until(lambda: plant.requests > before)
+        before = plant.requests
+        await pause(1.0)
+        assert plant.requests - before == pytest.approx(2 * 2 / 0.2, rel=0.3)
