@@ -8,6 +8,7 @@ import numpy as np
 from controller import alarms
 from controller.frames import Frames, Reason
 from controller.plan import Plan
+from drivers.points import Quality
 from drivers.wires import LinkHealth
 
 CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
@@ -62,10 +63,14 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "racks_capped_without_reason": int(no_reason.sum()),
         "racks_known": int(known.rack_known.sum()),
         "covered": known.covered,
+        "points": dict(
+            zip((q.name.lower() for q in Quality), np.bincount(frames.image.quality, minlength=5).tolist(), strict=True)
+        ),
         "feeds": _feeds(plan, frames),
         "loops": _loops(plan, frames),
         "jobs": _jobs(plan, frames, is_capped),
         "reasons": _reasons(plan, frames, is_capped),
+        "points_per_s": sum(link.points_per_s for link in links),
         "links": [vars(link) for link in links],
         "alarms": alarms.standing(plan, frames, links),
         **timing,

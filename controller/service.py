@@ -123,7 +123,8 @@ class Service:
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
         caps = sum(len(c.lease.cap_w) for c in commands)
-        self._sink(feed.frame(self._plan, frames, self._building.health(), self._timing(took_s, caps)))
+        links = self._building.health()
+        self._sink(feed.frame(self._plan, frames, links, self._timing(took_s, caps)))
         return self._left(frames)
 
     def _left(self, frames: Frames) -> bool:
@@ -140,7 +141,6 @@ class Service:
             "late_cycles": self._late,
             "failed_cycles": self._failed,
             "caps_written": caps,
-            "points_per_s": sum(link.points_per_s for link in self._building.health()),
         }
 
 

@@ -15,6 +15,8 @@ from drivers.site.model import Site
 from drivers.site.write import write_site
 from sim.lab.broker import Broker, Kind
 
+TTL_S, DECAY_S = 5.0, 2.0  # shorter than a site's, so that a test waits less; steeper ramps for the same reason
+QUICK = {"lease_ttl_s": TTL_S, "lease_decay_s": DECAY_S, "ramp_up_w_per_s": 5e4, "ramp_down_w_per_s": 1e5}
 MAIN = "from drivers.cli import main; main()"
 LINE_LIMIT = 1 << 20
 
@@ -31,12 +33,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def on_free_ports(name: str) -> Site:
-    """A built-in site with every port moved to a free one."""
+    """A built-in site with every port moved to a free one, and short leases."""
     site = resolve_site(name)
     used = sorted({d.port for d in site.devices if d.port} | {g.port for g in site.gateways} | {site.mqtt.port})
     moved = dict(zip(used, free_ports(len(used)), strict=True))
     return site.model_copy(
         update={
+            "control": site.control.model_copy(update=QUICK),
             "mqtt": site.mqtt.model_copy(update={"port": moved[site.mqtt.port]}),
             "gateways": tuple(g.model_copy(update={"port": moved[g.port]}) for g in site.gateways),
             "devices": tuple(d.model_copy(update={"port": moved.get(d.port, 0)}) for d in site.devices),
