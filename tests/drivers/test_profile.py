@@ -10,7 +10,7 @@ POLLED = {
     "raritan_px_xerus": {"volt_v", "current_a", "power_w", "apparent_va", "power_factor", "frequency_hz"},
     "janitza_umg96rm": {"power_w", "power_l1_w", "current_l3_a", "frequency_hz", "energy_import_wh", "volt_l1_v"},
     "schneider_pm5560": {"power_w", "apparent_va", "volt_l12_v", "current_l1_a", "frequency_hz"},
-    "delta_rpu_orv3": {"flow_lpm", "supply_c", "return_c", "pump_pct", "pump4_rpm", "leak_flags", "rack_power_w"},
+    "delta_rpu_orv3": {"flow_lpm", "supply_c", "return_c", "pump_pct", "pump4_rpm", "leak_flags"},
     "sunspec_battery": {"soc_pct", "soh_pct", "power_w", "state", "heartbeat", "energy_available_wh"},
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers_modbus import (
     CLOCK,
+    PROFILES,
     both,
     free_port,
     modbus_site,
@@ -76,7 +77,8 @@ async def test_sentinel_is_bad_and_frozen_registers_look_fresh() -> None:
         plant.faults.set("c2", "stuck")
         new = sample(3, CDU) + 7.0
         plant.update(CDU, new)
-        await until(lambda: bool((rig.quality(CDU)[0, :12] == Quality.BAD).all()))
+        marked = [bool(p.missing) for p in PROFILES[CDU].polled()]
+        await until(lambda: bool((rig.quality(CDU)[0, marked] == Quality.BAD).all()))
         assert np.isnan(rig.value(CDU, "supply_c")[0])
         await until(lambda: bool(rig.value(CDU, "supply_c")[2] == pytest.approx(new[2, 1])))
         assert rig.value(CDU, "supply_c")[1] == pytest.approx(sample(3, CDU)[1, 1])
