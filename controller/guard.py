@@ -16,60 +16,70 @@ REST_TAU_S = 10.0  # gang swings of seconds must average out of what no rack acc
 LIGHT_SHARE = 0.1  # of the nominal rating: below it a meter's utilisation says nothing
 START_CYCLES = 5  # caps found are only renewed until every device has had the time to answer
 WORST_VOLT, WORST_UNBALANCE = 0.95, 1.05
+BEST_VOLT = 1.05
+LEAST_SHARE, MOST_SHARE = 0.3, 1.2  # of worst and best case: a rating outside of these is a wrong meter's
 BALANCE_SHARE = 0.05  # children account for a node when they are within this of its meter
+SHORT_SHARE = 0.1  # a meter that shows less than its racks together by more than this is wrong
 
 
 @dataclass(frozen=True)
 class GuardState:
     """What the guard remembers: caps ordered, what no rack accounts for, the pace of the site's rise."""
 
-    cap_w: Floats  # [R] NaN before the first order
+    cap_w: Floats  # [R] NaN while the rack's agent has never been heard
     rest_w: Floats  # [N+1] load of each node, and of the site, beyond its racks
     samples: Floats  # [N+1]
-    paced_w: float  # sum of caps that the ramp allows
+    ahead_w: float  # raise that the ramp has allowed and that still waits for room
     last_s: float
     cycles: int
+    sent: bool  # SHADOW's orders hold nowhere
 
 
 def begin(plan: Plan, now_s: float) -> GuardState:
     """State before the first cycle."""
     nodes, racks = len(plan.parent), len(plan.max_w)
-    return GuardState(np.full(racks, np.nan), np.full(nodes + 1, np.nan), np.zeros(nodes + 1), 0.0, now_s, 0)
+    nothing = np.full(racks, np.nan)
+    return GuardState(nothing, np.full(nodes + 1, np.nan), np.zeros(nodes + 1), 0.0, now_s, 0, True)
 
 
 def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tuple[Orders, GuardState]:
-    """Image, Proposal -> Orders; arrays as in frames.Orders."""
-    before_w = _before(plan, image, last)
+    """Image, Proposal -> Orders; arrays as in frames.Orders. Unknown caps stay as they are, unknown safe caps fall."""
+    sends = proposal.mode != Mode.SHADOW
+    if sends and not last.sent:
+        last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), ahead_w=0.0)
+    before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, image))
     cap_w = np.where(np.isfinite(proposal.cap_w), proposal.cap_w, before_w)
     cap_w = np.clip(cap_w, plan.floor_w, plan.max_w)
     reason, row = proposal.reason.copy(), proposal.row.copy()
     room_w, state = _room(plan, image, proposal.envelope_w, last)
     if last.cycles >= START_CYCLES:  # before that the rest of a row's load is one reading's noise
         cap_w = _fit(plan, cap_w, room_w, reason)
-    paced_w = _paced(plan, cap_w, before_w, image, last)
-    cap_w = _raise(plan, image, cap_w, before_w, room_w, paced_w, proposal.mode, state.cycles, reason)
+    base_w = np.minimum(cap_w, before_w)
+    wanted_w = _wanted(plan, image, cap_w - base_w, proposal.mode, state, reason)
+    budget_w = last.ahead_w + plan.site.control.ramp_up_w_per_s * (image.now_s - last.last_s)
+    budget_w = min(budget_w + float((before_w - base_w).sum()), float(wanted_w.sum()))
+    rise_w = _grant(plan, image, base_w, wanted_w, room_w, budget_w, reason)
+    unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
     orders = Orders(
-        cap_w=cap_w,
-        safe_cap_w=np.clip(proposal.safe_cap_w, plan.floor_w, plan.max_w),
+        cap_w=np.clip(base_w + rise_w, plan.floor_w, plan.max_w),
+        safe_cap_w=np.clip(np.nan_to_num(proposal.safe_cap_w), plan.floor_w, plan.max_w),
         reason=reason,
         row=row,
         charge_w=image.charge_w,
         mode=proposal.mode,
     )
-    return orders, replace(state, cap_w=cap_w, paced_w=paced_w, last_s=image.now_s, cycles=last.cycles + 1)
-
-
-def _before(plan: Plan, image: Image, last: GuardState) -> Floats:
-    """Caps ordered last; at start the caps found at the agents, of a silent agent its safe cap."""
-    if last.cycles:
-        unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
-        found = _found(plan, image)
-        first = ~np.isfinite(last.cap_w) | (unheard & (last.cycles < START_CYCLES))
-        return np.where(first, found, last.cap_w)
-    return _found(plan, image)
+    return orders, replace(
+        state,
+        cap_w=np.where(unheard & ~np.isfinite(last.cap_w), np.nan, orders.cap_w),
+        ahead_w=max(budget_w - float(rise_w.sum()), 0.0),
+        last_s=image.now_s,
+        cycles=last.cycles + 1,
+        sent=sends,
+    )
 
 
 def _found(plan: Plan, image: Image) -> Floats:
+    """Caps found at the agents; of an agent that was never heard its safe cap."""
     cap_w = image.value[plan.agent_slot["cap_w"]]
     return np.clip(np.where(np.isfinite(cap_w), cap_w, plan.safe_cap_w), plan.floor_w, plan.max_w)
 
@@ -77,22 +87,34 @@ def _found(plan: Plan, image: Image) -> Floats:
 def _room(plan: Plan, image: Image, envelope_w: float, last: GuardState) -> tuple[Floats, GuardState]:
     """What each row leaves for racks: its continuous rating less what no rack accounts for [K, W]."""
     meter_w = _good(image, plan.node_slot.power)
-    racks_w = plan.rows.dot(_rack_power(plan, image))
-    site = np.append(meter_w, meter_w[plan.feeds].sum())
-    of_racks = np.append(racks_w[plan.node_row], racks_w[plan.envelope_row])
-    sample = site - of_racks
-    gain = np.maximum(1.0 / (last.samples + 1.0), 1.0 - np.exp(-(image.now_s - last.last_s) / REST_TAU_S))
-    rest_w = np.where(np.isnan(last.rest_w), sample, last.rest_w + (sample - last.rest_w) * gain)
-    rest_w = np.where(np.isfinite(sample), rest_w, last.rest_w)
-    state = replace(last, rest_w=rest_w, samples=last.samples + np.isfinite(sample))
+    rest_w, samples = _rest(plan, image, meter_w, last)
+    top_w = plan.site.control.envelope_w
     limit_w = np.full(len(plan.row_name), np.inf)
     limit_w[plan.node_row] = _rating(plan, image, meter_w)
-    limit_w[plan.envelope_row] = min(envelope_w, plan.site.control.envelope_w)
+    limit_w[plan.envelope_row] = min(envelope_w, top_w) if np.isfinite(envelope_w) else top_w
     limit_w[plan.cdu_row], limit_w[plan.loop_row] = plan.cdu_cap_w, plan.loop_cap_w
     other_w = np.zeros(len(limit_w))
     other_w[plan.node_row] = np.maximum(np.nan_to_num(rest_w[:-1]), 0.0)
     other_w[plan.envelope_row] = np.nan_to_num(rest_w[-1])  # below zero where marginal cooling is in the coefficients
-    return np.maximum(limit_w - other_w, 0.0), state
+    return np.maximum(limit_w - other_w, 0.0), replace(last, rest_w=rest_w, samples=samples)
+
+
+def _rest(plan: Plan, image: Image, meter_w: Floats, last: GuardState) -> tuple[Floats, Floats]:
+    """Filtered load beyond the racks of each node and of the site, and its number of samples [N+1].
+
+    A blind rack draws something between nothing and its charge: the rest moves only when it must.
+    """
+    shown_w = np.append(meter_w, meter_w[plan.feeds].sum())
+    least_w, most_w = (
+        np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(plan.rows.dot, _rack_power(plan, image))
+    )
+    held_w = np.where(np.isnan(last.rest_w), shown_w - most_w, last.rest_w)
+    toward_w = np.clip(held_w, shown_w - most_w, shown_w - least_w)
+    short = np.full(len(shown_w), SHORT_SHARE)
+    short[-1] += plan.cooling_w_per_w  # in the coefficients, and no part of the meter's reading on a cold day
+    good = np.isfinite(shown_w) & (shown_w >= (1.0 - short) * least_w)
+    gain = np.maximum(1.0 / (last.samples + 1.0), 1.0 - np.exp(-(image.now_s - last.last_s) / REST_TAU_S))
+    return np.where(good, held_w + (toward_w - held_w) * gain, last.rest_w), last.samples + good
 
 
 def _rating(plan: Plan, image: Image, meter_w: Floats) -> Floats:
@@ -102,13 +124,17 @@ def _rating(plan: Plan, image: Image, meter_w: Floats) -> Floats:
     volt = _good(image, slot.volt) * slot.volt_scale
     apparent = np.fmax(_good(image, slot.apparent), plan.phase * volt * amps.mean(axis=1))
     worst_pf = plan.site.control.power_factor_worst
-    worst = plan.phase * plan.volt_v * WORST_VOLT * plan.rating * worst_pf / WORST_UNBALANCE
+    full = np.where(plan.rating_unit == "A", plan.phase * plan.volt_v * plan.rating, plan.rating)
     amps_unit, va_unit = plan.rating_unit == "A", plan.rating_unit == "VA"
-    worst = np.where(amps_unit, worst, np.where(va_unit, plan.rating * worst_pf, plan.rating))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    best = np.where(amps_unit, full * BEST_VOLT, full)
+    worst = np.where(
+        amps_unit, full * WORST_VOLT * worst_pf / WORST_UNBALANCE, np.where(va_unit, full * worst_pf, full)
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         used = np.where(amps_unit, amps.max(axis=1), np.where(va_unit, apparent, meter_w)) / plan.rating
         shown = meter_w / used
-    return np.where(np.isfinite(shown) & (meter_w > LIGHT_SHARE * worst), shown, worst)
+    told = (meter_w > LIGHT_SHARE * worst) & (shown > LEAST_SHARE * worst) & (shown < MOST_SHARE * best)
+    return np.where(told, np.minimum(shown, best), worst)
 
 
 def _fit(plan: Plan, cap_w: Floats, room_w: Floats, reason: Codes) -> Floats:
@@ -128,45 +154,33 @@ def _fit(plan: Plan, cap_w: Floats, room_w: Floats, reason: Codes) -> Floats:
     return cap_w
 
 
-def _paced(plan: Plan, cap_w: Floats, before_w: Floats, image: Image, last: GuardState) -> float:
-    """Sum of caps that the site's ramp allows: rises with time, never runs ahead of what is wanted."""
-    start = last.paced_w if last.cycles else float(before_w.sum())
-    risen = start + plan.site.control.ramp_up_w_per_s * (image.now_s - last.last_s)
-    return min(risen, float(np.maximum(cap_w, 0.0).sum())) if last.cycles else start
-
-
-def _raise(
-    plan: Plan,
-    image: Image,
-    cap_w: Floats,
-    before_w: Floats,
-    room_w: Floats,
-    paced_w: float,
-    mode: Mode,
-    cycles: int,
-    reason: Codes,
-) -> Floats:
-    """Allow raises as far as data, mode, ramp and every row permit, gang by gang; the rest stays where it was."""
-    up = cap_w > before_w
-    wanted = np.where(up, cap_w - before_w, 0.0)
-    base_w = np.minimum(cap_w, before_w)
-    trusted = may_rise(plan, image)
+def _wanted(plan: Plan, image: Image, wanted_w: Floats, mode: Mode, state: GuardState, reason: Codes) -> Floats:
+    """The raises that data, mode and start permit [R, W]; of the others the reason is said."""
+    asked = wanted_w > 0.0
+    trusted = may_rise(plan, image) & np.isfinite(state.rest_w[-1])  # the site's own meters have once been read
     for mask, why in (
         (~trusted, Reason.STALE),
-        (np.full(len(up), mode in (Mode.HOLD, Mode.OFF)), Reason.HOLD),
-        (np.full(len(up), cycles < START_CYCLES), Reason.START),
+        (np.full(len(asked), mode in (Mode.HOLD, Mode.OFF)), Reason.HOLD),
+        (np.full(len(asked), state.cycles < START_CYCLES), Reason.START),
     ):
-        reason[up & mask & (wanted > 0.0)] = why
-        wanted = np.where(mask, 0.0, wanted)
-    counted_w = np.maximum(image.charge_w, base_w)
-    extra = np.maximum(base_w + wanted - counted_w, 0.0)
+        reason[asked & mask & (wanted_w > 0.0)] = why
+        wanted_w = np.where(mask, 0.0, wanted_w)
+    return wanted_w
+
+
+def _grant(
+    plan: Plan, image: Image, base_w: Floats, wanted_w: Floats, room_w: Floats, budget_w: float, reason: Codes
+) -> Floats:
+    """The part of the wanted raises that every row has room for and the ramp allows, gang by gang [R, W]."""
+    counted_w = np.maximum(_charge(plan, image), base_w)
+    extra = np.maximum(base_w + wanted_w - counted_w, 0.0)
     share = _share(plan, room_w - plan.rows.dot(counted_w), plan.rows.dot(extra), extra)
-    reason[(extra > 0.0) & (share < 1.0)] = Reason.ROOM
-    rise, allowed = float((wanted * share).sum()), max(paced_w - float(base_w.sum()), 0.0)
-    if rise > allowed:
-        reason[(wanted > 0.0) & (reason != Reason.ROOM)] = Reason.PACE
-        share = share * (allowed / rise)
-    return base_w + wanted * share
+    reason[(wanted_w > 0.0) & (share < 1.0)] = Reason.ROOM
+    rise_w = wanted_w * share
+    if rise_w.sum() > budget_w:
+        reason[(wanted_w > 0.0) & (reason != Reason.ROOM)] = Reason.PACE
+        rise_w = rise_w * (budget_w / rise_w.sum())
+    return rise_w
 
 
 def _share(plan: Plan, left_w: Floats, asked_w: Floats, extra: Floats) -> Floats:
@@ -199,19 +213,26 @@ def may_rise(plan: Plan, image: Image) -> Bools:
 
 def _agrees(plan: Plan, image: Image) -> Bools:
     """Agents whose own reading, with their neighbours', accounts for the meters of the nodes above them [R]."""
-    racks = plan.rows.dot(_rack_power(plan, image))[plan.node_row]
+    racks = plan.rows.dot(_rack_power(plan, image)[1])[plan.node_row]
     meter = _good(image, plan.node_slot.power)
     with np.errstate(invalid="ignore"):
         fits = np.abs(racks - meter) <= BALANCE_SHARE * meter
     return np.asarray(fits[plan.parent[plan.rack_pdu]].all(axis=1))
 
 
-def _rack_power(plan: Plan, image: Image) -> Floats:
-    """Rack power by its PDUs, else by its agent, else what it may draw [R, W]."""
-    agent = _good(image, plan.agent_slot["power_w"])
-    other = np.where(np.isfinite(agent), agent, image.charge_w)
-    return np.where(np.isfinite(image.metered_w), image.metered_w, other)
+def _rack_power(plan: Plan, image: Image) -> tuple[Floats, Floats]:
+    """Least and most that each rack draws now: by its PDUs or its agent, else anything up to its charge [R, W]."""
+    agent = np.maximum(_good(image, plan.agent_slot["power_w"]), 0.0)
+    known = np.where(np.isfinite(image.metered_w), image.metered_w, agent)
+    blind = np.isnan(known)
+    return np.where(blind, 0.0, known), np.where(blind, _charge(plan, image), known)
+
+
+def _charge(plan: Plan, image: Image) -> Floats:
+    """What each rack may still draw; nameplate where the charge itself is unknown [R, W]."""
+    return np.where(np.isfinite(image.charge_w), np.maximum(image.charge_w, 0.0), plan.max_w)
 
 
 def _good(image: Image, slots: Ints) -> Floats:
-    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD), image.value[slots], np.nan)
+    value = image.value[slots]
+    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD) & np.isfinite(value), value, np.nan)
