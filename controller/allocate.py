@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason
+from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Mode, Proposal, Reason, Rows
 from controller.kernels.fill import Curve, FillInputs, FillResult, FillTopology, build_topology, fill
 from controller.plan import Plan
 from drivers.site import catalog
@@ -60,30 +60,27 @@ def allocate(
     plan: Plan, now_s: float, estimate: Estimate, limits: Limits, last: AllocateState
 ) -> tuple[Proposal, AllocateState]:
     """Limits -> Proposal; arrays as in frames.Proposal."""
-    ceiling_w, ceiling_row = _ceilings(plan, limits.room_w)
-    room_w, constant = limits.room_w[~plan.single], np.isfinite(estimate.constant_w)
-    floor_w = np.where(constant, estimate.constant_w, plan.floor_w)
-    demand_w = np.where(constant, floor_w, np.clip(estimate.demand_w, floor_w, plan.max_w))
+    rows, room_w = estimate.rows, limits.room_w
+    ceiling_w, ceiling_row = _ceilings(plan, rows, room_w)
     before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
+    constant = np.isfinite(estimate.constant_w)
+    floor_w = np.where(constant, estimate.constant_w, plan.floor_w)
     most_w = np.where(constant, floor_w, np.where(limits.held, np.maximum(before_w, floor_w), plan.max_w))
-    demand_w = np.minimum(demand_w, most_w)
-    served = _fill(plan, last.curve_of, last.served, room_w, floor_w, demand_w, ceiling_w)
+    demand_w = np.clip(estimate.demand_w, floor_w, most_w)
+    served = _fill(plan, last, last.served, rows, room_w, floor_w, demand_w, ceiling_w)
+    filled_w = served.power_w
     # every rack is in the envelope row: once that is tight nothing is left to hand out
-    full = served.tight[-1] or bool((served.power_w >= most_w).all())
-    filled_w = (
-        served.power_w
-        if full
-        else _fill(plan, last.curve_of, last.surplus, room_w, served.power_w, most_w, ceiling_w).power_w
-    )
+    if not served.tight[-1] and (served.power_w < most_w).any():
+        filled_w = _fill(plan, last, last.surplus, rows, room_w, served.power_w, most_w, ceiling_w).power_w
     reason, row = _reasons(plan, served, ceiling_row)
-    cap_w = _settle(plan, limits.room_w, before_w, filled_w)
+    cap_w = _settle(plan, rows, room_w, before_w, filled_w)
     since_s = now_s - last.started_s
     if since_s < TAKEOVER_S:
         step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
         cap_w = _gently(plan, estimate.load_w > limits.limit_w, before_w, cap_w, step)
         reason[(reason == Reason.FREE) & (cap_w < filled_w)] = Reason.START
     reason[limits.held] = Reason.HOLD
-    safe_cap_w, safe_room_w = _safe_caps(plan, limits.room_w, ceiling_w, last)
+    safe_cap_w, safe_room_w = _safe_caps(plan, rows, room_w, ceiling_w, last)
     if limits.mode == Mode.OFF:
         cap_w = _leave(plan, before_w, safe_cap_w)
     proposal = Proposal(
@@ -100,33 +97,33 @@ def allocate(
 
 def _fill(
     plan: Plan,
-    curve_of: NDArray[np.int32],
+    state: AllocateState,
     topology: FillTopology,
+    rows: Rows,
     room_w: Floats,
     floor_w: Floats,
     demand_w: Floats,
     ceiling_w: Floats,
 ) -> FillResult:
-    return fill(
-        topology,
-        FillInputs(
-            floor_w=floor_w,
-            demand_w=np.maximum(demand_w, floor_w),
-            ceiling_w=np.maximum(ceiling_w, floor_w),
-            other_w=plan.other_w,
-            gpu_w=plan.gpu_w,
-            curve_of=curve_of,
-            limit_w=room_w,
-        ),
+    inputs = FillInputs(
+        floor_w=floor_w,
+        demand_w=np.maximum(demand_w, floor_w),
+        ceiling_w=np.maximum(ceiling_w, floor_w),
+        other_w=plan.other_w,
+        gpu_w=plan.gpu_w,
+        curve_of=state.curve_of,
+        limit_w=room_w[~plan.single],
+        coef=rows.coeff[~plan.single[rows.of_entry]],
     )
+    return fill(topology, inputs)
 
 
-def _ceilings(plan: Plan, room_w: Floats) -> tuple[Floats, Ints]:
+def _ceilings(plan: Plan, rows: Rows, room_w: Floats) -> tuple[Floats, Ints]:
     """Rows that touch one rack only are that rack's ceiling: (W [R], row [R])."""
     ceiling_w, row = np.full(len(plan.max_w), np.inf), np.full(len(plan.max_w), -1, dtype=np.int64)
-    entry = np.flatnonzero(plan.single[plan.rows.of_entry])
-    rack, at = plan.rows.racks[entry], plan.rows.of_entry[entry]
-    bound = room_w[at] / plan.rows.coeff[entry]
+    entry = np.flatnonzero(plan.single[rows.of_entry] & (rows.coeff > 0.0))
+    rack, at = rows.racks[entry], rows.of_entry[entry]
+    bound = room_w[at] / rows.coeff[entry]
     order = np.argsort(-bound, kind="stable")  # lowest bound is written last
     ceiling_w[rack[order]], row[rack[order]] = bound[order], at[order]
     return ceiling_w, row
@@ -137,12 +134,12 @@ def _found(plan: Plan, estimate: Estimate) -> Floats:
     return np.where(np.isfinite(estimate.cap_found_w), estimate.cap_found_w, plan.safe_cap_w)
 
 
-def _settle(plan: Plan, room_w: Floats, before_w: Floats, target_w: Floats) -> Floats:
+def _settle(plan: Plan, rows: Rows, room_w: Floats, before_w: Floats, target_w: Floats) -> Floats:
     """Keep a cap that is near its target wherever the rows hold with it."""
     rounded = np.maximum(np.floor(target_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
     near = np.abs(rounded - before_w) <= HOLD_SHARE * plan.max_w
     wanted = np.where(near, before_w, rounded)
-    forced = _under(plan, plan.rows.dot(wanted) > room_w * (1.0 + 1e-9))
+    forced = _under(plan, rows.dot(wanted) > room_w * (1.0 + 1e-9))
     return np.where(forced, np.minimum(wanted, rounded), wanted)
 
 
@@ -152,10 +149,10 @@ def _gently(plan: Plan, overloaded: Bools, before_w: Floats, cap_w: Floats, step
     return np.where(_under(plan, overloaded), np.minimum(gentle, cap_w), gentle)
 
 
-def _under(plan: Plan, rows: Bools) -> Bools:
+def _under(plan: Plan, marked: Bools) -> Bools:
     """Racks under any of the marked rows [R]."""
     racks = np.zeros(len(plan.max_w), dtype=bool)
-    racks[plan.rows.racks[rows[plan.rows.of_entry]]] = True
+    racks[plan.rows.racks[marked[plan.rows.of_entry]]] = True
     return racks
 
 
@@ -180,13 +177,13 @@ def _reasons(plan: Plan, served: FillResult, ceiling_row: Ints) -> tuple[Codes, 
     return reason[plan.gang_of], row[plan.gang_of]
 
 
-def _safe_caps(plan: Plan, room_w: Floats, ceiling_w: Floats, last: AllocateState) -> tuple[Floats, Floats]:
-    """Safe caps that fit every row of the present state together; solved again when a row's room has moved."""
-    solved, shared = last.safe_room_w, ~plan.single
-    fits = np.isfinite(solved) & (room_w >= solved) & (room_w * SAFE_SHARE <= solved * (1.0 + SAFE_WIDEN))
-    if fits[shared].all():
-        return last.safe_cap_w, solved
-    room = room_w * SAFE_SHARE
-    safe = _fill(plan, last.curve_of, last.surplus, room[shared], plan.floor_w, plan.safe_cap_w, ceiling_w)
+def _safe_caps(plan: Plan, rows: Rows, room_w: Floats, ceiling_w: Floats, last: AllocateState) -> tuple[Floats, Floats]:
+    """Safe caps that fit every shared row of the present state together; solved again when they no longer do."""
+    solved_w, shared = last.safe_room_w, ~plan.single
+    fits = rows.dot(last.safe_cap_w)[shared] <= room_w[shared]
+    spent = room_w[shared] * SAFE_SHARE <= solved_w[shared] * (1.0 + SAFE_WIDEN)
+    if fits.all() and spent.all():
+        return last.safe_cap_w, solved_w
+    safe = _fill(plan, last, last.surplus, rows, room_w * SAFE_SHARE, plan.floor_w, plan.safe_cap_w, ceiling_w)
     down = np.maximum(np.floor(safe.power_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
-    return down, room
+    return down, room_w * SAFE_SHARE

@@ -6,7 +6,7 @@ import numpy as np
 
 from controller import trust
 from controller.frames import Bools, Estimate, Floats, Image
-from controller.plan import Plan
+from controller.plan import Plan, above
 from drivers.points import Quality
 
 COVER_S = 5.0  # a device that has not answered by then is absent, not late
@@ -65,7 +65,7 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
     covered = bool(image.now_s - state.started_s >= COVER_S) or bool(known.all() and np.isfinite(load_w).all())
     state = replace(state, over_s=over_s)
     return (
-        Estimate(power_w, known, demand_w, cap_w, constant_w, disobedient, load_w, other_w, covered),
+        Estimate(power_w, known, demand_w, cap_w, constant_w, disobedient, image.rows, load_w, other_w, covered),
         state,
     )
 
@@ -118,7 +118,7 @@ def _rows(
     error). Heat rows carry racks only.
     """
     assumed = np.where(np.isfinite(power_w), power_w, np.fmax(cap_w, plan.floor_w))
-    of_racks = plan.rows.dot(assumed)
+    of_racks = image.rows.dot(assumed)
     meter_w = fresh(image, plan.node_slot.power)
     node_w = np.where(np.isfinite(meter_w), meter_w, last.node_w)
     branch_w = unmanaged_branches(plan, node_w)
@@ -126,8 +126,10 @@ def _rows(
     meter, racks_w, electrical = (
         np.append(x, x[plan.feeds].sum()) for x in (meter_w, of_racks[plan.node_row], branch_w)
     )
-    blind_w = plan.rows.dot(np.where(known, 0.0, assumed))[index]
-    learn = np.isfinite(meter) & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
+    blind_w = image.rows.dot(np.where(known, 0.0, assumed))[index]
+    disturbed = above(plan, image.riding)
+    steady = ~np.append(disturbed, disturbed[plan.feeds].any())
+    learn = np.isfinite(meter) & steady & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
     rest_w, state = _remainder(last, index, meter - racks_w - electrical, learn, image.now_s)
     other_w, load_w = np.zeros(len(plan.row_name)), of_racks.copy()
     other_w[index] = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)

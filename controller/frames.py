@@ -3,7 +3,7 @@
 R racks, N electrical nodes, K rows (limits), P points. Rows: see plan.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -13,6 +13,38 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sparse rows over racks, CSR: row k holds racks[indptr[k]:indptr[k+1]] with coeff > 0.
+
+    An entry is a fixed part plus what comes through each cord: `cords` are the losses on the way, 0 where the cord
+    does not pass.
+    """
+
+    indptr: Ints  # [K+1]
+    racks: Ints  # [nnz]
+    coeff: Floats  # [nnz] at the cord shares in force
+    of_entry: Ints  # [nnz] row of each entry
+    fixed: Floats  # [nnz]
+    cords: Floats  # [nnz, 2]
+
+    def at_shares(self, share: Floats) -> "Rows":
+        """The same rows with other cord shares [R, 2]; shares that sum to more than one never count a watt twice."""
+        through = (self.cords * share[self.racks]).sum(axis=1)
+        return replace(self, coeff=self.fixed + np.minimum(through, self.cords.max(axis=1)))
+
+    def dot(self, x: Floats) -> Floats:
+        """Sum of coeff * x over each row, [K]."""
+        total = np.bincount(self.of_entry, self.coeff * x[self.racks], minlength=len(self.indptr) - 1)
+        return total.astype(np.float64, copy=False)
+
+    def rack_min(self, per_row: Floats, racks: int) -> Floats:
+        """Least value among the rows of each rack, [R]."""
+        out = np.full(racks, np.inf)
+        np.minimum.at(out, self.racks, per_row[self.of_entry])
+        return out
 
 
 class Mode(IntEnum):
@@ -59,6 +91,8 @@ class Image:
     age_s: Floats
     metered_w: Floats  # [R] rack power by the PDUs of both cords, NaN unless fresh and good
     charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
+    rows: Rows  # the limits' sums at the measured cord shares
+    riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
 
 
 @dataclass(frozen=True)
@@ -71,6 +105,7 @@ class Estimate:
     cap_found_w: Floats  # [R] cap in force by the agent's report, NaN if silent
     constant_w: Floats  # [R] what a silent or disobedient rack is counted at, NaN where a cap works
     disobedient: Bools  # [R]
+    rows: Rows
     load_w: Floats  # [K] load of each row, pessimistic
     other_w: Floats  # [K] part of it that no rack cap moves
     covered: bool  # every device has answered, or has had the time to

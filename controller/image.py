@@ -3,10 +3,15 @@
 import numpy as np
 
 from controller import trust
-from controller.frames import Codes, Floats, Image, Ints
+from controller.frames import Bools, Codes, Floats, Image, Ints, Rows
 from controller.plan import Plan
 from drivers.lease import Ledger
 from drivers.points import Quality, Snapshot
+
+SHARE_BAND = 0.05  # a cord share this far from the site's is a fact, less is metering
+LIGHT_SHARE = 0.1  # of nameplate: below it a share says nothing
+RIDING_SHARE = 0.5  # a node delivers this little of what its children carry: they run on stored energy
+RIDING_LEAST_W = 1e4
 
 
 def take(
@@ -28,9 +33,36 @@ def take(
     quality[plan.pdu_slot[stuck]] = Quality.SUSPECT
     metered_w = _metered(plan, shot, quality)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
-    for array in (quality, age_s, metered_w, charge_w):
+    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality)
+    for array in (quality, age_s, metered_w, charge_w, riding):
         array.flags.writeable = False
-    return Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w), state
+    return Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, riding), state
+
+
+def _rows(plan: Plan, shot: Snapshot, quality: Codes) -> Rows:
+    """Rows at the measured cord shares: the site's while they agree, the larger per cord where they do not."""
+    cord_w = _good(shot, quality, plan.pdu_slot)
+    total_w = cord_w.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        measured = cord_w / total_w[:, None]
+    moved = np.abs(measured - plan.share) > SHARE_BAND
+    loaded = (total_w > LIGHT_SHARE * plan.max_w)[:, None]
+    moved &= loaded
+    return (
+        plan.rows.at_shares(np.where(moved, np.maximum(measured, plan.share), plan.share)) if moved.any() else plan.rows
+    )
+
+
+def _riding(plan: Plan, shot: Snapshot, quality: Codes) -> Bools:
+    """Nodes that deliver far less than hangs on them, or whose battery discharges unasked [N]."""
+    meter_w = _good(shot, quality, plan.node_slot.power)
+    below_w = np.zeros(len(meter_w))
+    inner = plan.parent >= 0
+    np.add.at(below_w, plan.parent[inner], np.nan_to_num(meter_w[inner]) / plan.efficiency[inner])
+    riding: Bools = (meter_w < RIDING_SHARE * below_w) & (below_w > RIDING_LEAST_W)
+    discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
+    riding[plan.storage_node[discharging]] = True
+    return riding
 
 
 def _metered(plan: Plan, shot: Snapshot, quality: Codes) -> Floats:

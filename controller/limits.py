@@ -71,5 +71,5 @@ def narrow(
 def _reach_w(plan: Plan, estimate: Estimate) -> float:
     """What the site may draw with the caps in force: a curtailment starts there [W]; infinite if unknown."""
     drawn = np.fmin(estimate.demand_w, estimate.cap_found_w)
-    reach = plan.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
+    reach = estimate.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
     return float(reach) / (1.0 - grid.METER_ERROR) if estimate.covered else np.inf

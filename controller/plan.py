@@ -9,31 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.frames import Floats, Ints
+from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import Site
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Sparse rows over racks, CSR: row k holds racks[indptr[k]:indptr[k+1]] with coeff > 0."""
-
-    indptr: Ints  # [K+1]
-    racks: Ints  # [nnz]
-    coeff: Floats  # [nnz]
-    of_entry: Ints  # [nnz] row of each entry
-
-    def dot(self, x: Floats) -> Floats:
-        """Sum of coeff * x over each row, [K]."""
-        total = np.bincount(self.of_entry, self.coeff * x[self.racks], minlength=len(self.indptr) - 1)
-        return total.astype(np.float64, copy=False)
-
-    def rack_min(self, per_row: Floats, racks: int) -> Floats:
-        """Least value among the rows of each rack, [R]."""
-        out = np.full(racks, np.inf)
-        np.minimum.at(out, self.racks, per_row[self.of_entry])
-        return out
 
 
 @dataclass(frozen=True)
@@ -81,6 +60,9 @@ class Plan:
     safe_cap_w: Floats
     resolution_w: Floats
     reaction_s: Floats  # latency + 3 settling times of the rack's actuator
+    share: Floats  # [R, 2] nominal cord shares
+    storage_slot: Ints  # [storage] discharge [W]
+    storage_node: Ints  # [storage]
     pdu_slot: Ints  # [R, 2] power of cords A and B
     own_cdu_slot: Ints  # [R] power of the CDU that hangs on the rack's own PDUs, -1 if none does
     agent_slot: dict[str, Ints]  # column -> [R]
@@ -149,6 +131,9 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         safe_cap_w=np.array([r.safe_cap_w for r in site.racks]),
         resolution_w=np.array([a.resolution_w for a in actuator]),
         reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
+        share=np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks]),
+        storage_slot=np.array([measured.get((x.id, "power_w"), -1) for x in site.storage], dtype=np.int64),
+        storage_node=np.array([site.node_index[x.node] for x in site.storage], dtype=np.int64),
         pdu_slot=node_slot.power[pdu],
         own_cdu_slot=_own_cdus(site, measured),
         agent_slot={p: agent.slots(p) for p in agent.points},
@@ -171,6 +156,15 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     )
 
 
+def above(plan: Plan, marked: Bools) -> Bools:
+    """Marked nodes and every node above one [N]."""
+    out = marked.copy()
+    for level in plan.bottom_up[:-1]:
+        hit = level[out[level] & (plan.parent[level] >= 0)]
+        out[plan.parent[hit]] = True
+    return out
+
+
 RACK_RISE_K = 15.0  # warmest secondary return above the warmest supply (FACTS.md C.3: 25/45 C typical, 10 K design)
 
 
@@ -191,32 +185,33 @@ def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
     loop_index = {x.id: i for i, x in enumerate(site.loops)}
     envelope = n + c + len(site.loops)
     cooling = marginal_cooling(site)
-    entries: dict[tuple[int, int], float] = {}
+    entries: dict[tuple[int, int], list[float]] = {}  # (row, rack) -> through cord A, through cord B, fixed
 
-    def add(row: int, rack: int, coeff: float) -> None:
-        if coeff > 0.0:
-            entries[row, rack] = entries.get((row, rack), 0.0) + coeff
+    def add(row: int, rack: int, part: int, coeff: float) -> None:
+        entries.setdefault((row, rack), [0.0, 0.0, 0.0])[part] += coeff
 
     for i, rack in enumerate(site.racks):
-        for pdu, share in ((rack.pdu_a, rack.share_a), (rack.pdu_b, 1.0 - rack.share_a)):
-            load = share
+        for cord, pdu in enumerate((rack.pdu_a, rack.pdu_b)):
+            load = 1.0
             for node_id in site.ancestors(pdu):
                 node = site.nodes[site.node_index[node_id]]
-                add(site.node_index[node_id], i, load)
-                load /= node.efficiency
+                add(site.node_index[node_id], i, cord, load)
                 if not node.parent:
-                    add(envelope, i, load * node.efficiency)
-        add(envelope, i, cooling)
-        add(n + cdu_index[rack.cdu], i, rack.liquid_share)
-        add(n + c + loop_index[site.cdus[cdu_index[rack.cdu]].loop], i, 1.0)
+                    add(envelope, i, cord, load)
+                load /= node.efficiency
+        add(envelope, i, 2, cooling)
+        add(n + cdu_index[rack.cdu], i, 2, rack.liquid_share)
+        add(n + c + loop_index[site.cdus[cdu_index[rack.cdu]].loop], i, 2, 1.0)
     order = sorted(entries)
     row = np.array([k for k, _ in order], dtype=np.int64)
     indptr = np.searchsorted(row, np.arange(envelope + 2)).astype(np.int64)
     racks = np.array([r for _, r in order], dtype=np.int64)
-    coeff = np.array([entries[e] for e in order])
+    parts = np.array([entries[e] for e in order])
+    share = np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks])
     names = (*(x.id for x in site.nodes), *(x.id for x in site.cdus), *(x.id for x in site.loops), "envelope")
     kinds = (*(x.kind for x in site.nodes), *("cdu" for _ in site.cdus), *("loop" for _ in site.loops), "envelope")
-    return Rows(indptr, racks, coeff, row), names, kinds
+    rows = Rows(indptr, racks, parts[:, 2], row, fixed=parts[:, 2], cords=parts[:, :2])
+    return rows.at_shares(share), names, kinds
 
 
 def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:
