@@ -22,6 +22,10 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[st
             f"{len(over)} limit(s) exceeded, worst {plan.row_name[worst]}: "
             f"{known.load_w[worst] / 1e6:.2f} of {frames.limits.limit_w[worst] / 1e6:.2f} MW"
         )
+    riding = np.flatnonzero(image.riding)
+    if len(riding):
+        names = ", ".join(plan.row_name[i] for i in riding[:3])
+        said.append(f"on stored energy or a lying meter: {names}; nothing rises, its load will come back")
     floors = int((orders.reason == Reason.FLOOR).sum())
     if floors:
         said.append(f"{floors} racks at their floors and a limit still does not fit: shed load by hand")

@@ -27,6 +27,7 @@ def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
         Reason.START: "cap found at start",
         Reason.FLOOR: "at its floor",
         Reason.GUARD: "cut by the guard",
+        Reason.RIDING: "nothing rises while a UPS is on battery",
     }
     if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
         why = frames.limits.narrowed_by[row]

@@ -68,6 +68,7 @@ class Reason(IntEnum):
     START = 6  # caps found at start, until coverage is complete
     FLOOR = 7  # the floors alone fill the limit
     GUARD = 8  # the guard cut the proposal
+    RIDING = 9  # nothing rises while a UPS runs on its battery: that load will come back
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     reason, row = proposal.reason.copy(), proposal.row.copy()
     room_w, state = _room(plan, image, proposal.envelope_w, last)
     if last.cycles >= START_CYCLES:  # before that the rest of a row's load is one reading's noise
-        cap_w = _fit(plan, cap_w, room_w, reason)
+        cap_w = _fit(plan, image, cap_w, room_w, reason)
     base_w = np.minimum(cap_w, before_w)
     wanted_w = _wanted(plan, image, cap_w - base_w, proposal.mode, state, reason)
     budget_w = last.ahead_w + plan.site.control.ramp_up_w_per_s * (image.now_s - last.last_s)
@@ -106,7 +106,7 @@ def _rest(plan: Plan, image: Image, meter_w: Floats, last: GuardState) -> tuple[
     """
     shown_w = np.append(meter_w, meter_w[plan.feeds].sum())
     least_w, most_w = (
-        np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(plan.rows.dot, _rack_power(plan, image))
+        np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(image.rows.dot, _rack_power(plan, image))
     )
     held_w = np.where(np.isnan(last.rest_w), shown_w - most_w, last.rest_w)
     toward_w = np.clip(held_w, shown_w - most_w, shown_w - least_w)
@@ -137,17 +137,17 @@ def _rating(plan: Plan, image: Image, meter_w: Floats) -> Floats:
     return np.where(told, np.minimum(shown, best), worst)
 
 
-def _fit(plan: Plan, cap_w: Floats, room_w: Floats, reason: Codes) -> Floats:
+def _fit(plan: Plan, image: Image, cap_w: Floats, room_w: Floats, reason: Codes) -> Floats:
     """Cut a proposal that does not fit a row by itself, evenly above the floors; the rows named must hold."""
     for _ in range(3):  # a cut only lowers: three passes bring nested rows within rounding
-        load = plan.rows.dot(cap_w)
+        load = image.rows.dot(cap_w)
         over = load > room_w * (1.0 + 1e-6) + 1.0
         if not over.any():
             break
-        floors = plan.rows.dot(plan.floor_w)
+        floors = image.rows.dot(plan.floor_w)
         with np.errstate(divide="ignore", invalid="ignore"):
             keep = np.where(over & (load > floors), (room_w - floors) / (load - floors), 1.0)
-        share = np.clip(plan.rows.rack_min(keep, len(cap_w)), 0.0, 1.0)
+        share = np.clip(image.rows.rack_min(keep, len(cap_w)), 0.0, 1.0)
         cut = share < 1.0
         cap_w = np.where(cut, plan.floor_w + (cap_w - plan.floor_w) * share, cap_w)
         reason[cut] = Reason.GUARD
@@ -160,6 +160,7 @@ def _wanted(plan: Plan, image: Image, wanted_w: Floats, mode: Mode, state: Guard
     trusted = may_rise(plan, image) & np.isfinite(state.rest_w[-1])  # the site's own meters have once been read
     for mask, why in (
         (~trusted, Reason.STALE),
+        (np.full(len(asked), image.riding.any()), Reason.RIDING),
         (np.full(len(asked), mode in (Mode.HOLD, Mode.OFF)), Reason.HOLD),
         (np.full(len(asked), state.cycles < START_CYCLES), Reason.START),
     ):
@@ -174,20 +175,20 @@ def _grant(
     """The part of the wanted raises that every row has room for and the ramp allows, gang by gang [R, W]."""
     counted_w = np.maximum(_charge(plan, image), base_w)
     extra = np.maximum(base_w + wanted_w - counted_w, 0.0)
-    share = _share(plan, room_w - plan.rows.dot(counted_w), plan.rows.dot(extra), extra)
+    share = _share(plan, image, room_w - image.rows.dot(counted_w), image.rows.dot(extra), extra)
     reason[(wanted_w > 0.0) & (share < 1.0)] = Reason.ROOM
     rise_w = wanted_w * share
     if rise_w.sum() > budget_w:
-        reason[(wanted_w > 0.0) & (reason != Reason.ROOM)] = Reason.PACE
+        reason[rise_w > 0.0] = Reason.PACE
         rise_w = rise_w * (budget_w / rise_w.sum())
     return rise_w
 
 
-def _share(plan: Plan, left_w: Floats, asked_w: Floats, extra: Floats) -> Floats:
+def _share(plan: Plan, image: Image, left_w: Floats, asked_w: Floats, extra: Floats) -> Floats:
     """Part of each rack's raise that fits: the least over its rows, then the least over its gang [R]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(asked_w > 0.0, np.clip(left_w / asked_w, 0.0, 1.0), 1.0)
-    share = np.where(extra > 0.0, plan.rows.rack_min(part, len(extra)), 1.0)
+    share = np.where(extra > 0.0, image.rows.rack_min(part, len(extra)), 1.0)
     gang = np.ones(len(plan.gang_class))
     np.minimum.at(gang, plan.gang_of, share)
     return gang[plan.gang_of]
@@ -213,7 +214,7 @@ def may_rise(plan: Plan, image: Image) -> Bools:
 
 def _agrees(plan: Plan, image: Image) -> Bools:
     """Agents whose own reading, with their neighbours', accounts for the meters of the nodes above them [R]."""
-    racks = plan.rows.dot(_rack_power(plan, image)[1])[plan.node_row]
+    racks = image.rows.dot(_rack_power(plan, image)[1])[plan.node_row]
     meter = _good(image, plan.node_slot.power)
     with np.errstate(invalid="ignore"):
         fits = np.abs(racks - meter) <= BALANCE_SHARE * meter
