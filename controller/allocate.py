@@ -74,13 +74,17 @@ def allocate(
         filled_w = _fill(plan, last, last.surplus, rows, room_w, served.power_w, most_w, ceiling_w).power_w
     reason, row = _reasons(plan, served, ceiling_row)
     cap_w = _settle(plan, rows, room_w, before_w, filled_w)
+    cap_w = np.where(constant, np.minimum(cap_w, before_w), cap_w)  # what it is counted at is no cap for it
     since_s = now_s - last.started_s
     if since_s < TAKEOVER_S:
         step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
         cap_w = _gently(plan, estimate.load_w > limits.limit_w, before_w, cap_w, step)
         reason[(reason == Reason.FREE) & (cap_w < filled_w)] = Reason.START
     reason[limits.held] = Reason.HOLD
-    safe_cap_w, safe_room_w = _safe_caps(plan, rows, room_w, ceiling_w, last)
+    reason[constant] = Reason.FAULTY
+    # a rack that does not obey will draw as much when nobody watches
+    beyond_w = np.where(estimate.disobedient, np.maximum(estimate.constant_w - plan.floor_w, 0.0), 0.0)
+    safe_cap_w, safe_room_w = _safe_caps(plan, rows, np.maximum(room_w - rows.dot(beyond_w), 0.0), ceiling_w, last)
     if limits.mode == Mode.OFF:
         cap_w = _leave(plan, before_w, safe_cap_w)
     proposal = Proposal(
@@ -92,7 +96,9 @@ def allocate(
         envelope_w=limits.envelope_w,
         mode=limits.mode,
     )
-    return proposal, replace(last, cap_w=cap_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
+    heard = np.isfinite(last.cap_w) | np.isfinite(estimate.cap_found_w)  # of the others the cap found is yet to come
+    kept_w = np.where(heard, cap_w, np.nan)
+    return proposal, replace(last, cap_w=kept_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
 
 
 def _fill(
@@ -178,10 +184,10 @@ def _reasons(plan: Plan, served: FillResult, ceiling_row: Ints) -> tuple[Codes, 
 
 
 def _safe_caps(plan: Plan, rows: Rows, room_w: Floats, ceiling_w: Floats, last: AllocateState) -> tuple[Floats, Floats]:
-    """Safe caps that fit every shared row of the present state together; solved again when they no longer do."""
-    solved_w, shared = last.safe_room_w, ~plan.single
-    fits = rows.dot(last.safe_cap_w)[shared] <= room_w[shared]
-    spent = room_w[shared] * SAFE_SHARE <= solved_w[shared] * (1.0 + SAFE_WIDEN)
+    """Safe caps that fit every row of the present state together; solved again when they no longer do."""
+    solved_w = last.safe_room_w
+    fits = rows.dot(last.safe_cap_w) <= np.maximum(room_w, rows.dot(plan.floor_w)) * (1.0 + 1e-9)
+    spent = room_w * SAFE_SHARE <= solved_w * (1.0 + SAFE_WIDEN)
     if fits.all() and spent.all():
         return last.safe_cap_w, solved_w
     safe = _fill(plan, last, last.surplus, rows, room_w * SAFE_SHARE, plan.floor_w, plan.safe_cap_w, ceiling_w)

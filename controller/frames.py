@@ -69,6 +69,7 @@ class Reason(IntEnum):
     FLOOR = 7  # the floors alone fill the limit
     GUARD = 8  # the guard cut the proposal
     RIDING = 9  # nothing rises while a UPS runs on its battery: that load will come back
+    FAULTY = 10  # its agent is silent or it does not obey: it is counted as it stands
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,10 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     budget_w = min(budget_w + float((before_w - base_w).sum()), float(wanted_w.sum()))
     rise_w = _grant(plan, image, base_w, wanted_w, room_w, budget_w, reason)
     unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
+    safe_w = np.where(np.isfinite(proposal.safe_cap_w), proposal.safe_cap_w, plan.floor_w)
     orders = Orders(
         cap_w=np.clip(base_w + rise_w, plan.floor_w, plan.max_w),
-        safe_cap_w=np.clip(np.nan_to_num(proposal.safe_cap_w), plan.floor_w, plan.max_w),
+        safe_cap_w=np.clip(safe_w, plan.floor_w, plan.max_w),
         reason=reason,
         row=row,
         charge_w=image.charge_w,
