@@ -39,10 +39,14 @@ def actuate(
     """Messages for every group that changed or is due; groups with reductions go first."""
     if orders.mode == Mode.SHADOW:
         return (), last
-    cap_w, safe_w = np.floor(orders.cap_w), np.floor(orders.safe_cap_w)
+    least_w = np.ceil(plan.floor_w)  # whole watts, rounded down, yet never below what the device obeys
+    cap_w, safe_w = (np.maximum(np.floor(x), least_w) for x in (orders.cap_w, orders.safe_cap_w))
     changed = (cap_w != last.cap_w) | (safe_w != last.safe_cap_w)
     fresh = np.bincount(last.group_of, weights=changed, minlength=len(last.groups)) > 0
     due = fresh | _renewal(plan, now_s, last)
+    if orders.mode == Mode.OFF:  # confirmed at its safe cap, a group is left to itself
+        left = ledger.confirmed_w <= safe_w
+        due &= np.bincount(last.group_of, weights=~left, minlength=len(last.groups)) > 0
     lowered = np.bincount(last.group_of, weights=cap_w < last.cap_w, minlength=len(last.groups))
     order = [int(g) for g in np.argsort(-lowered, kind="stable") if due[g]]
     caps, safes = cap_w.astype(np.int64), safe_w.astype(np.int64)

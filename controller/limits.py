@@ -41,8 +41,9 @@ def narrow(
     down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
     from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
+    metered = 1.0 - grid.METER_ERROR
     limit_w = np.concatenate(
-        [rating_w, coolant.cdu_w(plan, image), coolant.loop_w(plan, image), [envelope_w * (1.0 - grid.METER_ERROR)]]
+        [rating_w * metered, coolant.cdu_w(plan, image), coolant.loop_w(plan, image), [envelope_w * metered]]
     )
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by

@@ -18,31 +18,29 @@ def over_cap_s(plan: Plan, power_w: Floats, cap_w: Floats, over_s: Floats, dt_s:
 
 
 STUCK_S = 10.0  # a reading that repeats to the last bit for this long ..
-MOVED_SHARE = 0.02  # .. while the rack's agent saw it move by this much of nameplate
+APART_SHARE = 0.05  # .. while both cords together were this far, of nameplate, from what the agent saw
 
 
 @dataclass(frozen=True)
 class StillState:
-    """Since when each cord's reading has stood still, and what the agent saw in that time; [R, 2]."""
+    """Since when each cord's reading has stood still, and how far from the agent's it was in that time; [R, 2]."""
 
     value_w: Floats
     since_s: Floats
-    low_w: Floats
-    high_w: Floats
+    apart_w: Floats
 
 
 def watch(plan: Plan) -> StillState:
     """State before the first reading."""
     shape = plan.pdu_slot.shape
-    return StillState(np.full(shape, np.nan), np.full(shape, np.inf), np.full(shape, np.inf), np.full(shape, -np.inf))
+    return StillState(np.full(shape, np.nan), np.full(shape, np.inf), np.zeros(shape))
 
 
 def stuck(plan: Plan, cord_w: Floats, agent_w: Floats, now_s: float, last: StillState) -> tuple[Bools, StillState]:
-    """Cords whose meter stands still while the agent's reading moves [R, 2]."""
+    """Cords whose meter stands still and contradicts the agent [R, 2]; a dead cord's zero contradicts nothing."""
     still = cord_w == last.value_w
-    seen = np.broadcast_to(agent_w[:, None], cord_w.shape)
     since_s = np.where(still, last.since_s, now_s)
-    low_w = np.fmin(np.where(still, last.low_w, np.inf), seen)
-    high_w = np.fmax(np.where(still, last.high_w, -np.inf), seen)
-    moved = high_w - low_w > MOVED_SHARE * plan.max_w[:, None]
-    return still & moved & (now_s - since_s >= STUCK_S), StillState(cord_w, since_s, low_w, high_w)
+    apart = np.abs(np.nan_to_num(cord_w.sum(axis=1) - agent_w))[:, None]
+    apart_w = np.where(still, np.maximum(last.apart_w, apart), 0.0)
+    contradicted = apart_w > APART_SHARE * plan.max_w[:, None]
+    return still & contradicted & (now_s - since_s >= STUCK_S), StillState(cord_w, since_s, apart_w)

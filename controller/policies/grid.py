@@ -3,7 +3,7 @@
 from controller.frames import Requests
 from drivers.site.model import Site
 
-# Class 0.5S metering (IEC 62053-22) and the agents' own error: caps are set this far below the envelope.
+# Class 0.5S metering (IEC 62053-22) and the agents' own error: caps are set this far below what meters guard.
 METER_ERROR = 0.005
 
 
