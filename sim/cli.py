@@ -65,3 +65,30 @@ def demo(
     else:
         for name, value in summary.items():
             typer.echo(f"{name:28s} {value if not isinstance(value, float) else f'{value:.4g}'}")
+
+
+@app.command("bench")
+def bench(
+    what: Annotated[str, typer.Argument(metavar="fill|wires|all", help="What to measure.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Measure speed beside a peer in the same run: the filling beside HiGHS, the reader beside pymodbus's client."""
+    import json
+
+    from sim.lab.bench.fill import bench_fill
+    from sim.lab.bench.wires import bench_wires
+
+    benches = {"fill": bench_fill, "wires": bench_wires}
+    names = list(benches) if what == "all" else [what]
+    if set(names) - set(benches):
+        typer.echo(f"there is no bench '{what}': give one of {', '.join(benches)}, all", err=True)
+        raise typer.Exit(1)
+    results: dict[str, dict[str, float]] = {}
+    for name in names:
+        typer.echo(f"measuring {name} ..", err=True)
+        results[name] = benches[name]()
+        if not as_json:
+            for figure, value in results[name].items():
+                typer.echo(f"{name}  {figure:32s} {value:.4g}")
+    if as_json:
+        typer.echo(json.dumps(results, indent=1))
