@@ -1,6 +1,7 @@
 """Plant and controller in lock-step: what an operator bets on, second by second."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_without_the_broker_caps_expire_to_safe_and_the_cycle_goes_on(hall: Site
     lock.wires.reports = False
     gone = run(lock, 40)
     assert (gone[-1].cap_w <= lock.plan.safe_cap_w + 1.0).all()
-    assert all((b.cap_w <= a.cap_w).all() for a, b in zip(gone, gone[1:], strict=False))
+    assert all((b.cap_w <= a.cap_w).all() for a, b in pairwise(gone))
     lock.wires.reports = True
     back = run(lock, 60)
     assert back[-1].cap_w.sum() > gone[-1].cap_w.sum()
@@ -171,3 +172,19 @@ def test_a_restart_in_a_curtailment_stays_curtailed(hall: Site) -> None:
     lock.start_controller()
     assert max(t.site_power_w for t in run(lock, 60)) <= asked_w
     assert lock.state.limits.envelope_w == asked_w
+
+
+def test_loss_of_a_transformer_loads_the_other_cords_within_their_ratings(hall: Site) -> None:
+    lock = loop(hall, "transformer_out")
+    riding, worst, before_w = [], [], lock.plan.max_w
+    for _ in range(300):
+        frames, truth = lock.cycle()
+        riding.append(bool(frames.image.riding.any()))
+        worst.append(truth.worst_load)
+        if riding[-1]:
+            assert (frames.orders.cap_w <= before_w + 1.0).all()
+        before_w = frames.orders.cap_w
+    assert 50 < sum(riding) < 70  # the battery's time
+    moved = riding.index(True) + sum(riding)
+    assert max(worst[moved + 10 :]) <= 1.0
+    assert lock.plant.truth().trips == 0
