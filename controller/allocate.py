@@ -142,7 +142,8 @@ def _found(plan: Plan, estimate: Estimate) -> Floats:
 
 def _settle(plan: Plan, rows: Rows, room_w: Floats, before_w: Floats, target_w: Floats) -> Floats:
     """Keep a cap that is near its target wherever the rows hold with it."""
-    rounded = np.maximum(np.floor(target_w / plan.resolution_w) * plan.resolution_w, plan.floor_w)
+    steps = np.floor(target_w / plan.resolution_w + 1e-6)  # filling ends a hair below: that must not cost a step
+    rounded = np.maximum(steps * plan.resolution_w, plan.floor_w)
     near = np.abs(rounded - before_w) <= HOLD_SHARE * plan.max_w
     wanted = np.where(near, before_w, rounded)
     forced = _under(plan, rows.dot(wanted) > room_w * (1.0 + 1e-9))

@@ -218,6 +218,7 @@ class Bench:
 
         A rack is charged its cap or its power, whichever is higher, unless `charge_w` [R] says otherwise.
         """
+        value = value.copy()
         codes, age_s = np.zeros(len(value), dtype=np.uint8), np.full(len(value), 0.3)
         at = np.array([self.slots[x] for x in bad], dtype=np.int64)
         codes[at], age_s[at] = quality, np.inf if quality == Quality.NEVER else 60.0
