@@ -165,7 +165,6 @@ class Readings:
             "supply_kpa": lambda i: 100.0 + HEAD_KPA * speed(i) ** 2,
             "return_kpa": lambda i: np.full(len(i), 100.0),
             "power_w": lambda i: t.cdu_w[i],
-            "rack_power_w": lambda i: np.full(len(i), np.nan),  # no rack meter fitted
             "pump_pct": lambda i: 100.0 * np.minimum(speed(i), 1.0),
             "valve_pct": lambda i: 100.0 * t.valve[i],
         }

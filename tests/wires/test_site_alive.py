@@ -33,6 +33,7 @@ async def test_death_of_the_controller_in_a_curtailment_and_its_return(tmp_path:
         await town.until(lambda: town.frame["envelope_w"] == asked_w, 60)
         await town.wait(3)
         await town.controller.kill()
+        await town.wait(1.2)  # what it sent before its death arrives, and the truth of that second
         before_w, marked = town.truth["cap_w"], len(town.plant.lines)
         await town.wait(TTL_S + DECAY_S + 3.0)
         gone = town.plant.lines[marked:]
