@@ -36,17 +36,17 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
     """The act itself if the site can take it; ActError otherwise."""
     kind = act.get("act")
     if kind == "envelope":
-        mw, top = act.get("mw"), site.control.envelope_w / 1e6
-        if mw is not None and not (isinstance(mw, (int, float)) and 0 < mw <= top):
+        mw, top = act.get("mw", "?"), site.control.envelope_w / 1e6
+        if mw is not None and not (type(mw) in (int, float) and 0 < mw <= top):
             raise ActError(f"envelope {mw} MW: give more than 0 and at most {top:g} MW, or `release`")
     elif kind == "mode":
-        if act.get("mode") not in {m.name.lower() for m in Mode}:
+        if str(act.get("mode")) not in {m.name.lower() for m in Mode}:
             raise ActError(f"mode {act.get('mode')!r}: give one of live, hold, shadow, off")
     elif kind in ("hold", "release"):
-        if act.get("rack") not in site.rack_index:
-            raise ActError(f"rack {act.get('rack')!r} is not in racks.csv")
+        if str(act.get("rack")) not in site.rack_index:
+            raise ActError(f"rack {act.get('rack')!r} is not in racks.csv: give an id from there")
     else:
-        raise ActError(f"act {kind!r} is not known")
+        raise ActError(f"act {kind!r} is not known: give one of envelope, mode, hold, release")
     return act
 
 
@@ -65,7 +65,7 @@ class Acts:
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
-        self.requests = Requests(mode=mode)
+        self._first = self.requests = Requests(mode=mode)
         self.refused: list[str] = []
 
     def poll(self) -> Requests:
@@ -74,6 +74,9 @@ class Acts:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return self.requests
+        if size < self._read:  # not the file that was read: begin again rather than miss what follows
+            self.refused.append(f"{self._path.name}: cut from {self._read} to {size} bytes; read again from its start")
+            self.requests, self._read, self._rest = self._first, 0, b""
         if size > self._read:
             with self._path.open("rb") as file:
                 file.seek(self._read)
@@ -90,7 +93,7 @@ class Acts:
             if not isinstance(act, dict):
                 raise ActError("not an object")
             self.requests = apply(self.requests, check(self._site, act))
-        except (ValueError, KeyError) as error:
+        except (ValueError, RecursionError) as error:
             self.refused.append(f"{self._path.name}: {error}: {line[:80]!r}")
 
 

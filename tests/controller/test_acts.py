@@ -1,0 +1,169 @@
+"""What operators ask for: written down to outlive a kill, and no line of it can stop the controller."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers_site import tiny_site
+
+from controller import acts
+from controller.acts import ActError, Acts
+from controller.frames import Mode, Requests
+from drivers.clock import VirtualClock
+
+SITE = tiny_site()  # envelope 0.33 MW, racks r1 to r4
+FULL: dict[str, Any] = {"act": "envelope", "mw": 0.2}
+
+
+def write(folder: Path, act: dict[str, Any]) -> None:
+    acts.append(folder, SITE, VirtualClock(), "ann", "drill", act)
+
+
+def test_what_was_written_is_there_for_the_running_and_the_next_controller(tmp_path: Path) -> None:
+    running = Acts(tmp_path, SITE)
+    assert running.poll() == Requests()
+    write(tmp_path, FULL)
+    write(tmp_path, {"act": "hold", "rack": "r2"})
+    write(tmp_path, {"act": "hold", "rack": "r3"})
+    write(tmp_path, {"act": "mode", "mode": "hold"})
+    expected = Requests(Mode.HOLD, 200e3, "ann", frozenset({"r2", "r3"}))
+    assert running.poll() == expected
+    assert Acts(tmp_path, SITE).poll() == expected
+    write(tmp_path, {"act": "release", "rack": "r2"})
+    write(tmp_path, {"act": "envelope", "mw": None})
+    assert running.poll() == Requests(Mode.HOLD, None, "ann", frozenset({"r3"}))
+
+
+def test_each_act_says_when_who_and_why(tmp_path: Path) -> None:
+    write(tmp_path, FULL)
+    (line,) = (tmp_path / acts.FILE).read_text().splitlines()
+    assert json.loads(line) == {"at_ms": VirtualClock().wall_ms(), "by": "ann", "why": "drill"} | FULL
+
+
+def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
+    """Power failed in the middle of a write, or we read while another process writes."""
+    path = tmp_path / acts.FILE
+    line = json.dumps(FULL).encode()
+    path.write_bytes(line[:9])
+    running = Acts(tmp_path, SITE)
+    assert running.poll() == Requests()
+    with path.open("ab") as file:
+        file.write(line[9:])
+    assert running.poll() == Requests()
+    with path.open("ab") as file:
+        file.write(b"\n")
+    assert running.poll().envelope_w == 200e3
+    assert running.refused == []
+
+
+def test_a_torn_line_followed_by_an_act_costs_only_itself_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / acts.FILE).write_bytes(b'{"act":"envel\n')
+    write(tmp_path, FULL)
+    running = Acts(tmp_path, SITE)
+    assert running.poll().envelope_w == 200e3
+    assert len(running.refused) == 1
+    assert "envel" in running.refused[0]
+
+
+BAD_LINES = [
+    b"not json",
+    b"[1, 2]",
+    b"{}",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b'{"act":"envelope"}',
+    b'{"act":"envelope","mw":NaN}',
+    b'{"act":"envelope","mw":true}',
+    b'{"act":"envelope","mw":"0.2"}',
+    b'{"act":"envelope","mw":[0.2]}',
+    b'{"act":"envelope","mw":1e999}',
+    b'{"act":"mode","mode":[]}',
+    b'{"act":"mode","mode":{}}',
+    b'{"act":"mode"}',
+    b'{"act":["mode"]}',
+    b'{"act":"hold","rack":{}}',
+    b'{"act":"hold","rack":["r1"]}',
+    b'{"act":"hold","rack":"r99"}',
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=lambda x: x[:28].decode(errors="replace"))
+def test_no_line_can_stop_the_controller(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / acts.FILE).write_bytes(line + b"\n")
+    write(tmp_path, FULL)
+    running = Acts(tmp_path, SITE)
+    assert running.poll() == Requests(envelope_w=200e3, envelope_by="ann")
+    assert len(running.refused) == 1
+    assert acts.FILE in running.refused[0]
+    assert running.poll().envelope_w == 200e3
+    assert len(running.refused) == 1
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        ({"act": "envelope", "mw": 0}, "more than 0 and at most 0.33 MW"),
+        ({"act": "envelope", "mw": -3}, "more than 0"),
+        ({"act": "envelope", "mw": 0.34}, "at most 0.33 MW"),
+        ({"act": "envelope", "mw": float("nan")}, "more than 0"),
+        ({"act": "envelope", "mw": "full"}, "or `release`"),
+        ({"act": "mode", "mode": "on"}, "give one of live, hold, shadow, off"),
+        ({"act": "hold", "rack": "r9"}, "racks.csv"),
+        ({"act": "trip"}, "envelope, mode, hold, release"),
+    ],
+)
+def test_a_value_that_cannot_be_is_an_error_that_says_what_to_do(
+    tmp_path: Path, act: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ActError, match=says.replace("`", ".")):
+        write(tmp_path, act)
+    assert not (tmp_path / acts.FILE).exists()
+
+
+def test_a_file_that_was_cut_is_read_again(tmp_path: Path) -> None:
+    """Somebody emptied it: the acts that follow must not be missed, and the ones that went no longer hold."""
+    write(tmp_path, {"act": "mode", "mode": "hold"})
+    write(tmp_path, {"act": "hold", "rack": "r2"})
+    running = Acts(tmp_path, SITE)
+    running.poll()
+    (tmp_path / acts.FILE).write_bytes(b"")
+    write(tmp_path, FULL)
+    assert running.poll() == Requests(envelope_w=200e3, envelope_by="ann")
+    assert "read again" in running.refused[0]
+
+
+def test_the_state_directory_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    folder = acts.state_dir(SITE)
+    assert folder == tmp_path / "headroom" / "tiny"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(acts.state_dir(SITE, tmp_path / "given").stat().st_mode) == 0o700
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "systemd"))
+    assert acts.state_dir(SITE) == tmp_path / "systemd" / "headroom" / "tiny"
+
+
+def test_the_epoch_rises_over_restarts(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    epochs = [acts.next_epoch(tmp_path, clock) for _ in range(5)]
+    assert epochs == sorted(set(epochs))
+    assert epochs[0] == clock.wall_ms() // 1000
+
+
+@pytest.mark.parametrize("left", ["", "rubbish", "\udcff"])
+def test_the_epoch_rises_over_a_lost_directory_or_a_spoilt_file(tmp_path: Path, left: str) -> None:
+    clock = VirtualClock()
+    before = acts.next_epoch(tmp_path, clock)
+    if left:
+        (tmp_path / "epoch").write_bytes(left.encode(errors="surrogateescape"))
+    else:
+        (tmp_path / "epoch").unlink()
+    clock.advance(2.0)
+    assert acts.next_epoch(tmp_path, clock) > before
+
+
+def test_the_epoch_rises_over_a_clock_that_went_back(tmp_path: Path) -> None:
+    before = acts.next_epoch(tmp_path, VirtualClock())
+    assert acts.next_epoch(tmp_path, VirtualClock(wall_start_ms=0)) == before + 1
