@@ -31,7 +31,8 @@ def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
     }
     if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
         why = frames.limits.narrowed_by[row]
-        return f"{plan.row_kind[row]} {plan.row_name[row]}" + (f" ({why})" if why else "")
+        name = "envelope" if row == plan.envelope_row else f"{plan.row_kind[row]} {plan.row_name[row]}"
+        return name + (f" ({why})" if why else "")
     return words.get(reason, reason.name.lower())
 
 
