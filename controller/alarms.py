@@ -36,6 +36,11 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[st
     if silent:
         said.append(f"{silent} of {len(plan.max_w)} rack agents silent: their caps expire to the safe caps")
     said += _wires(links)
+    there = (plan.pump_slot >= 0) & (image.quality[plan.pump_slot] == Quality.GOOD)
+    lost = np.flatnonzero(there & (image.value[plan.pump_slot] < 0.5))
+    if len(lost):
+        names = ", ".join(plan.pump_name[i] for i in lost[:3])
+        said.append(f"{len(lost)} of {len(there)} loop pumps not available: {names}")
     bad = int((image.quality == Quality.BAD).sum())
     if bad:
         said.append(f"{bad} points report no valid value (sentinel, out of range or refused)")

@@ -75,6 +75,7 @@ class Plan:
     cdu_cp_w: Floats  # W/K per L/min
     loop_supply_slot: Ints  # [L]
     loop_flow_slot: Ints
+    pump_name: tuple[str, ...]
     pump_slot: Ints  # [pumps] available (0 or 1)
     pump_loop: Ints  # [pumps]
     pump_lpm: Floats  # [pumps] flow at rating
@@ -146,6 +147,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         cdu_cp_w=cdu_cp,
         loop_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.loops]),
         loop_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.loops]),
+        pump_name=tuple(x.id for x in pumps),
         pump_slot=np.array([measured.get((x.id, "available"), -1) for x in pumps], dtype=np.int64),
         pump_loop=np.array([loop_index[x.loop] for x in pumps], dtype=np.int64),
         pump_lpm=np.array([x.capacity for x in pumps]),
