@@ -21,7 +21,7 @@ from drivers.points import Quality
 RAMP_W = 30e3
 ABSURD = (np.nan, np.inf, -np.inf, -1e9, 0.0, 1e12, 1e-9, 1.0)
 few = settings(
-    max_examples=40,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),

@@ -1,0 +1,154 @@
+"""The frame for people and programs, and the terminal that shows it."""
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from controller import feed, view
+from controller.frames import Frames, Mode, Reason
+from drivers.wires import LinkHealth
+from sim.lab.lockstep import LockStep
+from sim.scenarios import load_scenario
+
+LINKS = [LinkHealth("modbus 127.1.0.1", True, 35, 2, 400.0), LinkHealth("mqtt", False, 64, 64, 0.0, "refused")]
+TIMING = {"step_ms": 1.5, "jitter_ms": 0.1, "jitter_ms_p99": 0.2, "late_cycles": 0}
+
+
+@pytest.fixture(scope="module")
+def hall() -> LockStep:
+    from drivers.site.load import resolve_site
+
+    return LockStep(resolve_site("hall"), load_scenario("nameplate"))
+
+
+@pytest.fixture(scope="module")
+def frames(hall: LockStep) -> dict[str, Frames]:
+    """At the first cycle (nothing known yet), in the middle of the start, and capped."""
+    seen = [hall.cycle()[0] for _ in range(150)]
+    empty = LockStep(hall.plan.site, load_scenario("nameplate"))
+    empty.wires.reports = False
+    return {"first": seen[0], "start": seen[20], "capped": seen[-1], "no broker": empty.cycle()[0]}
+
+
+@pytest.fixture(params=["first", "start", "capped", "no broker"])
+def one(request: pytest.FixtureRequest, frames: dict[str, Frames]) -> Frames:
+    return frames[request.param]
+
+
+def strict(frame: dict[str, Any]) -> Any:
+    """Through JSON and back; NaN and infinity are not JSON."""
+    return json.loads(json.dumps(frame, allow_nan=False))
+
+
+def test_a_frame_is_json(hall: LockStep, one: Frames) -> None:
+    got = strict(feed.frame(hall.plan, one, LINKS, TIMING))
+    assert got["racks"] == 64
+    assert got["step_ms"] == 1.5
+    assert sum(got["points"].values()) == hall.wires.inventory.size
+
+
+def test_what_is_unknown_is_null(hall: LockStep, frames: dict[str, Frames]) -> None:
+    f = frames["capped"]
+    value = np.full(len(f.image.value), np.nan)
+    load_w = np.where(np.arange(len(f.estimate.load_w)) < 3, np.nan, f.estimate.load_w)
+    broken = replace(f, image=replace(f.image, value=value), estimate=replace(f.estimate, load_w=load_w))
+    got = strict(feed.frame(hall.plan, broken, LINKS, TIMING))
+    assert {x["supply_c"] for x in got["loops"]} == {None}
+    assert got["feeds"][0]["load_w"] is None
+
+
+def test_numbers_are_those_of_the_frames(hall: LockStep, frames: dict[str, Frames]) -> None:
+    f = frames["capped"]
+    got = feed.frame(hall.plan, f, LINKS, TIMING)
+    assert got["caps_w"] == pytest.approx(f.orders.cap_w.sum())
+    assert got["load_w"] == pytest.approx(f.estimate.load_w[-1])
+    assert got["racks_capped"] == sum(got["reasons"].values()) == sum(feed.capped(f, hall.plan))
+    assert got["racks_capped"] > 0
+    assert got["racks_capped_without_reason"] == 0
+    assert got["envelope_binds"] is True
+    assert got["jobs"][0]["level"] == pytest.approx(f.proposal.level.min())
+    assert any("envelope" in x["why"] for x in got["jobs"])
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_words(hall: LockStep, frames: dict[str, Frames], reason: Reason) -> None:
+    f = frames["capped"]
+    codes, row = np.full(64, reason, dtype=np.uint8), np.full(64, -1, dtype=np.int64)
+    said = feed.reason_text(hall.plan, replace(f, orders=replace(f.orders, reason=codes, row=row)), 5)
+    assert said
+
+
+def test_a_limit_is_named_with_what_narrowed_it(hall: LockStep, frames: dict[str, Frames]) -> None:
+    f = frames["capped"]
+    narrowed = (*f.limits.narrowed_by[:-1], "curtailment to 4.0 MW by utility")
+    codes, row = np.full(64, Reason.ROW, dtype=np.uint8), np.full(64, hall.plan.envelope_row)
+    f = replace(f, limits=replace(f.limits, narrowed_by=narrowed), orders=replace(f.orders, reason=codes, row=row))
+    assert feed.reason_text(hall.plan, f, 0) == "envelope (curtailment to 4.0 MW by utility)"
+
+
+def drawn(frame: dict[str, Any], width: int, truth: dict[str, Any] | None = None) -> str:
+    """The screen as text."""
+    console = Console(file=io.StringIO(), width=width, height=60, force_terminal=False, color_system=None)
+    console.print(view.screen(frame, truth))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_screen_shows_what_an_operator_needs(hall: LockStep, one: Frames, width: int) -> None:
+    frame = feed.frame(hall.plan, one, LINKS, TIMING)
+    text = drawn(frame, width)
+    assert max(len(x) for x in text.splitlines()) <= width
+    for word in ("envelope", "feed1", "alarms", "because" if width == 200 else "job", "LIVE"):
+        assert word in text
+    if width == 200:
+        assert f"{frame['racks_capped']} of 64 capped" in text
+        assert "h1loop1" in text
+
+
+def test_the_screen_draws_a_frame_without_data_and_without_jobs(hall: LockStep, frames: dict[str, Frames]) -> None:
+    frame = feed.frame(hall.plan, frames["first"], [], {})
+    unknown = dict.fromkeys(("load_w", "other_w"))
+    feeds = [x | {"load_w": None} for x in frame["feeds"]]
+    loops = [x | {"supply_c": None, "flow_lpm": None, "limit_w": 0.0} for x in frame["loops"]]
+    text = drawn(frame | unknown | {"jobs": [], "feeds": feeds, "loops": loops}, 120)
+    assert "no data" in text
+
+
+def test_the_plants_truth_stands_beside_the_controllers_view(hall: LockStep, frames: dict[str, Frames]) -> None:
+    frame = feed.frame(hall.plan, frames["capped"], LINKS, TIMING)
+    truth = {"site_power_w": 5_612_300.0, "cooling_w": 4e5, "losses_w": 2e5}
+    assert "5.61" in drawn(frame, 160, truth)
+
+
+def test_one_line_a_second_fits_a_log(hall: LockStep, one: Frames) -> None:
+    text = view.line(feed.frame(hall.plan, one, LINKS, TIMING))
+    assert "\n" not in text
+    assert "live" in text
+
+
+def test_json_lines_go_out_whole(hall: LockStep, one: Frames, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = feed.frame(hall.plan, one, LINKS, TIMING)
+    with view.sink(as_json=True) as sink:
+        sink(frame)
+    assert json.loads(capsys.readouterr().out)["cycle"] == frame["cycle"]
+
+
+@pytest.mark.parametrize(("share", "style"), [(0.5, "grey70"), (0.98, "yellow"), (1.2, "red")])
+def test_a_bar_is_grey_until_it_matters(share: float, style: str) -> None:
+    text = view.bar(share)
+    assert str(text.style or text.spans[0].style) == style
+    assert len(text.plain) < view.FULL + 12
+
+
+def test_shadow_is_shown_as_such(hall: LockStep) -> None:
+    shadow = LockStep(hall.plan.site, load_scenario("nameplate"), mode=Mode.SHADOW)
+    frame = feed.frame(shadow.plan, shadow.cycle()[0], LINKS, TIMING)
+    assert "SHADOW" in drawn(frame, 120)
+    assert "mode is SHADOW" in frame["alarms"]

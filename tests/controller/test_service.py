@@ -1,0 +1,270 @@
+"""The tick: on its grid, honest to the watchdog, alone on its machine, and leaving safe caps behind."""
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from helpers_control import Bench, Wiring, bench
+
+from controller import acts, service
+from controller.frames import Mode
+from controller.service import Service, ServiceError
+from drivers.building import Building
+from drivers.clock import RealClock, VirtualClock
+from drivers.lease import Holder
+from drivers.points import Quality, Snapshot
+from drivers.wires import Command, LinkHealth
+
+Event = Callable[[], object]
+
+
+class FakeBuilding:
+    """A building in memory: agents that take leases, instruments that show them; `events` happen at a reading."""
+
+    def __init__(self, b: Bench, clock: VirtualClock) -> None:
+        self.inventory, self._bench, self._clock = b.inventory, b, clock
+        self._table = b.inventory.table()
+        self.holder = Holder(np.full(b.racks, 75000, dtype=np.int64), clock.now_s(), seed=2)
+        self.groups = b.site.lease_groups
+        self.events: dict[int, Event] = {}
+        self.readings = 0
+        self.read_at_s: list[float] = []
+        self.sent: list[tuple[float, int]] = []
+        self.deaf = False
+        self.stopped = False
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+        self.stopped = True
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """Every point at `now_s`: racks draw 97 % of their caps."""
+        self.readings += 1
+        self.read_at_s.append(now_s)
+        self.events.pop(self.readings, lambda: None)()
+        b, cap_w = self._bench, self.holder.step(now_s)
+        value = b.values(0.97 * cap_w, cap_w)
+        for i, rack in enumerate(b.site.racks):
+            report = {"epoch": self.holder.epoch[i], "seq": self.holder.seq[i], "beat": self.holder.beat[i]}
+            b.put(value, rack.id, report)
+        self._table.put(np.arange(b.inventory.size), value, Quality.GOOD, now_s - 0.1)
+        return self._table.snapshot(now_s)
+
+    def send(self, commands: Sequence[Command]) -> int:
+        """Leases reach their agents at once, unless these are deaf."""
+        now_s = self._clock.now_s()
+        self.sent.append((now_s, len(commands)))
+        for c in commands:
+            if not self.deaf:
+                self.holder.accept(c.lease, np.array(self.groups[c.lease.group]), now_s)
+        return len(commands)
+
+    def health(self) -> Sequence[LinkHealth]:
+        """One wire."""
+        return [LinkHealth("memory", True, 1, 0, 1.0)]
+
+
+class Rig:
+    """A service on a fake building under a virtual clock."""
+
+    def __init__(self, folder: Path, mode: Mode = Mode.LIVE, ramp_w_per_s: float = 4e3) -> None:
+        self.bench = bench(Wiring(ramp_w_per_s=ramp_w_per_s, envelope_w=400e3))
+        self.clock = VirtualClock()
+        self.building = FakeBuilding(self.bench, self.clock)
+        self.frames: list[dict[str, Any]] = []
+        self.folder = folder
+        building = cast(Building, self.building)
+        self.service = Service(self.bench.site, building, self.clock, folder, mode, self.frames.append)
+
+    def at(self, reading: int, event: Event) -> None:
+        """Let `event` happen in the middle of a reading, counted from 1."""
+        self.building.events[reading] = event
+
+    async def run(self, readings: int, leave_s: float = 0.0) -> None:
+        """Cycle, then stop."""
+        self.at(readings, self.service.stop.set)
+        await self.service.run(leave_s)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    yield Rig(tmp_path)
+    gc.unfreeze()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """A notify socket as systemd makes it, read all the time; ends it and gives what it has received."""
+    path, heard = tmp_path / "notify", list[str]()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+
+        def listen() -> None:
+            while (message := sock.recv(100)) != b"END":
+                heard.append(message.decode())
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+
+        def end() -> list[str]:
+            service.notify("END")
+            thread.join(2.0)
+            return heard
+
+        yield end
+
+
+def fail() -> None:
+    raise RuntimeError("the instruments are on fire")
+
+
+async def test_ticks_stand_on_a_grid_of_seconds(rig: Rig) -> None:
+    await rig.run(20)
+    assert np.diff(rig.building.read_at_s[:20]) == pytest.approx(np.ones(19))
+    assert [f["cycle"] for f in rig.frames[:20]] == list(range(20))
+    assert rig.frames[-1]["late_cycles"] == 0
+
+
+async def test_late_cycles_are_counted_and_never_caught_up(rig: Rig) -> None:
+    """The fifth cycle takes 3.4 s: three ticks are gone, the next one stands on the old grid."""
+    rig.at(5, lambda: rig.clock.advance(3.4))
+    await rig.run(12)
+    steps = np.diff(rig.building.read_at_s[:12])
+    assert steps[:4] == pytest.approx(1.0)
+    assert steps[4] == pytest.approx(4.0)
+    assert steps[5:] == pytest.approx(1.0)
+    assert rig.frames[-1]["late_cycles"] == 3
+
+
+async def test_the_watchdog_is_fed_once_a_good_cycle(rig: Rig, systemd: Callable[[], list[str]]) -> None:
+    await rig.run(10)
+    said = systemd()
+    assert said[0] == "READY=1"
+    assert said[-1] == "STOPPING=1"
+    assert said.count("WATCHDOG=1") == len(rig.frames)
+
+
+async def test_a_failed_cycle_feeds_no_watchdog_writes_nothing_and_ends_nothing(
+    rig: Rig, systemd: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    for reading in (6, 7, 11):
+        rig.at(reading, fail)
+    await rig.run(20)
+    assert rig.building.readings >= 20
+    assert systemd().count("WATCHDOG=1") == rig.building.readings - 3
+    assert len(rig.building.sent) == rig.building.readings - 3
+    assert rig.frames[-1]["failed_cycles"] == 3
+    assert "the instruments are on fire" in caplog.text
+
+
+async def test_a_slow_cycle_feeds_no_watchdog(
+    rig: Rig, systemd: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticking = iter(np.arange(1000) * (service.STEP_BUDGET_S + 0.01))
+    monkeypatch.setattr(service, "perf_s", lambda: float(next(ticking)))
+    await rig.run(5)
+    assert "WATCHDOG=1" not in systemd()
+    assert len(rig.frames) >= 5
+
+
+async def test_nobody_listening_is_no_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    await rig.run(3)
+    assert len(rig.frames) >= 3
+
+
+async def test_a_clean_stop_ramps_to_the_safe_caps_and_is_silent(rig: Rig) -> None:
+    """75 kW to 60 kW on four racks at 4 kW/s: some 15 s, then nothing more is sent and nothing rises."""
+    before = rig.building.holder.cap_w.sum()
+    await rig.run(10, leave_s=60.0)
+    holder, ramp_s = rig.building.holder, (before - 4 * 60e3) / 4e3
+    assert (holder.cap_w <= 60000).all()
+    assert ramp_s <= rig.clock.now_s() - 1010.0 <= ramp_s + 8.0
+    assert rig.building.stopped
+    total = [f["caps_w"] for f in rig.frames[10:]]
+    assert (np.diff(total) >= -4e3 - 1.0).all()
+    later = holder.step(rig.clock.now_s() + 100.0)
+    assert (later <= 60000).all()
+
+
+async def test_agents_that_confirm_nothing_do_not_keep_it_from_leaving(rig: Rig) -> None:
+    def deafen() -> None:
+        rig.building.deaf = True
+        rig.building.holder.expiry_s[:] = np.inf
+
+    rig.at(9, deafen)
+    await rig.run(10, leave_s=20.0)
+    assert rig.clock.now_s() == pytest.approx(1010.0 + 20.0, abs=2.0)
+    assert rig.building.stopped
+
+
+async def test_an_act_is_taken_up_within_a_cycle(rig: Rig) -> None:
+    site = rig.bench.site
+    rig.at(5, lambda: acts.append(rig.folder, site, rig.clock, "ann", "test", {"act": "envelope", "mw": 0.3}))
+    await rig.run(10)
+    assert [bool(f["envelope_by"]) for f in rig.frames[:4]] == [False] * 4
+    assert all(f["envelope_by"] for f in rig.frames[5:])
+    assert "by ann" in rig.frames[7]["envelope_by"]
+
+
+async def test_each_start_has_a_higher_epoch(tmp_path: Path) -> None:
+    epochs = []
+    for _ in range(3):
+        rig = Rig(tmp_path)
+        await rig.run(8)
+        epochs.append(int(rig.building.holder.epoch[0]))
+    gc.unfreeze()
+    assert epochs == sorted(set(epochs))
+
+
+async def test_a_restart_takes_over_the_caps_it_finds(tmp_path: Path) -> None:
+    first = Rig(tmp_path)
+    await first.run(30)
+    second = Rig(tmp_path)
+    second.building.holder = first.building.holder
+    second.clock.advance(first.clock.now_s() - second.clock.now_s())
+    held = first.building.holder.cap_w.copy()
+    await Rig.run(second, 5)
+    gc.unfreeze()
+    assert second.building.holder.cap_w == pytest.approx(held, rel=0.02)
+
+
+async def test_cancelling_closes_the_wires(rig: Rig) -> None:
+    task = asyncio.ensure_future(rig.service.run())
+    rig.at(5, lambda: task.cancel())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert rig.building.stopped
+
+
+def test_a_second_controller_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+    with service.lock(tmp_path):
+        with pytest.raises(ServiceError, match=f"process {os.getpid()}"):
+            service.lock(tmp_path)
+        with pytest.raises(ServiceError, match="already runs"):
+            service.run(bench().site, RealClock(), Mode.SHADOW, print, tmp_path)
+    service.lock(tmp_path).close()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_both_kinds_of_notify_sockets_are_spoken_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    name = f"headroom-test-{os.getpid()}" if abstract else str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind("\0" + name if abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
+        service.notify("READY=1")
+        sock.settimeout(1.0)
+        assert sock.recv(100) == b"READY=1"
