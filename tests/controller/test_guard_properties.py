@@ -166,9 +166,9 @@ def no_order_overfills_a_row(c: Cycle) -> None:
 
 
 def a_raise_kept_back_says_why(c: Cycle) -> None:
-    wanted = np.clip(np.where(np.isfinite(c.proposal.cap_w), c.proposal.cap_w, c.before_w),
-                     c.walk.bench.plan.floor_w, c.walk.bench.plan.max_w)  # fmt: skip
-    assert (c.orders.reason != Reason.FREE)[c.orders.cap_w < wanted - 1.0].all()
+    plan, known = c.walk.bench.plan, np.isfinite(c.proposal.cap_w)
+    short = known & (c.orders.cap_w < np.clip(c.proposal.cap_w, plan.floor_w, plan.max_w) - 1.0)
+    assert (c.orders.reason != Reason.FREE)[short].all()
 
 
 CHECKS: tuple[Callable[[Cycle], None], ...] = (
