@@ -14,6 +14,8 @@ from drivers.points import Quality
 
 REST_TAU_S = 10.0  # gang swings of seconds must average out of what no rack accounts for
 LIGHT_SHARE = 0.1  # of the nominal rating: below it a meter's utilisation says nothing
+LATENCY = 3  # cycles until an order must show in an agent's report
+LONGEST_CYCLE_S = 2.0  # a longer pause gives no more of the ramp
 START_CYCLES = 5  # caps found are only renewed until every device has had the time to answer
 WORST_VOLT, WORST_UNBALANCE = 0.95, 1.05
 BEST_VOLT = 1.05
@@ -27,6 +29,7 @@ class GuardState:
     """What the guard remembers: caps ordered, what no rack accounts for, the pace of the site's rise."""
 
     cap_w: Floats  # [R] NaN while the rack's agent has never been heard
+    recent_w: Floats  # [LATENCY, R] orders of the last cycles, NaN before
     rest_w: Floats  # [N+1] load of each node, and of the site, beyond its racks
     samples: Floats  # [N+1]
     ahead_w: float  # raise that the ramp has allowed and that still waits for room
@@ -39,15 +42,16 @@ def begin(plan: Plan, now_s: float) -> GuardState:
     """State before the first cycle."""
     nodes, racks = len(plan.parent), len(plan.max_w)
     nothing = np.full(racks, np.nan)
-    return GuardState(nothing, np.full(nodes + 1, np.nan), np.zeros(nodes + 1), 0.0, now_s, 0, True)
+    recent = np.full((LATENCY, racks), np.nan)
+    return GuardState(nothing, recent, np.full(nodes + 1, np.nan), np.zeros(nodes + 1), 0.0, now_s, 0, True)
 
 
 def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tuple[Orders, GuardState]:
     """Image, Proposal -> Orders; arrays as in frames.Orders. Unknown caps stay as they are, unknown safe caps fall."""
     sends = proposal.mode != Mode.SHADOW
     if sends and not last.sent:
-        last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), ahead_w=0.0)
-    before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, image))
+        last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), recent_w=last.recent_w * np.nan, ahead_w=0.0)
+    before_w = _before(plan, image, last, sends)
     cap_w = np.where(np.isfinite(proposal.cap_w), proposal.cap_w, before_w)
     cap_w = np.clip(cap_w, plan.floor_w, plan.max_w)
     reason, row = proposal.reason.copy(), proposal.row.copy()
@@ -56,7 +60,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         cap_w = _fit(plan, image, cap_w, room_w, reason)
     base_w = np.minimum(cap_w, before_w)
     wanted_w = _wanted(plan, image, cap_w - base_w, proposal.mode, state, reason)
-    budget_w = last.ahead_w + plan.site.control.ramp_up_w_per_s * (image.now_s - last.last_s)
+    since_s = min(image.now_s - last.last_s, LONGEST_CYCLE_S)
+    budget_w = last.ahead_w + plan.site.control.ramp_up_w_per_s * since_s
     budget_w = min(budget_w + float((before_w - base_w).sum()), float(wanted_w.sum()))
     rise_w = _grant(plan, image, base_w, wanted_w, room_w, budget_w, reason)
     unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
@@ -72,11 +77,29 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     return orders, replace(
         state,
         cap_w=np.where(unheard & ~np.isfinite(last.cap_w), np.nan, orders.cap_w),
+        recent_w=np.vstack([last.recent_w[1:], orders.cap_w]),
         ahead_w=max(budget_w - float(rise_w.sum()), 0.0),
         last_s=image.now_s,
         cycles=last.cycles + 1,
         sent=sends,
     )
+
+
+def _before(plan: Plan, image: Image, last: GuardState, sends: bool) -> Floats:
+    """Caps that a raise starts from: those ordered last, unless the rack has fallen below them since [R, W].
+
+    An agent that reports less than all orders of the last LATENCY cycles was restarted or its lease ran out; one
+    that has been silent for a lease is at its safe cap.
+    """
+    found_w = _found(plan, image)
+    slot = plan.agent_slot["cap_w"]
+    ordered_w = np.where(np.isfinite(last.cap_w), last.cap_w, found_w)
+    if not sends:
+        return ordered_w
+    fallen = (image.quality[slot] == Quality.GOOD) & (found_w < last.recent_w.min(axis=0) - 1.0)
+    ordered_w = np.where(fallen, found_w, ordered_w)
+    lapsed = image.age_s[slot] > plan.site.control.lease_ttl_s
+    return np.where(lapsed, np.minimum(ordered_w, plan.safe_cap_w), ordered_w)
 
 
 def _found(plan: Plan, image: Image) -> Floats:
@@ -206,7 +229,7 @@ def may_rise(plan: Plan, image: Image) -> Bools:
     above = good.copy()
     for level in reversed(plan.bottom_up[:-1]):
         above[level] &= above[plan.parent[level]]
-    agent = image.quality[plan.agent_slot["power_w"]] == Quality.GOOD
+    agent = np.isfinite(_good(image, plan.agent_slot["power_w"]))
     cords = np.isfinite(image.metered_w)
     upstream = above[plan.parent[plan.rack_pdu]].all(axis=1)
     trusted: Bools = agent & upstream & (cords | _agrees(plan, image))

@@ -188,3 +188,22 @@ def test_loss_of_a_transformer_loads_the_other_cords_within_their_ratings(hall: 
     moved = riding.index(True) + sum(riding)
     assert max(worst[moved + 10 :]) <= 1.0
     assert lock.plant.truth().trips == 0
+
+
+@pytest.mark.parametrize("how", ["broker lost", "controller stopped", "agents restarted"])
+def test_after_a_silence_caps_rise_from_where_they_fell_to_within_the_ramp(hall: Site, how: str) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    if how == "broker lost":
+        lock.wires.reports = False
+        run(lock, 30)
+        lock.wires.reports = True
+    elif how == "controller stopped":
+        lock.alone(30)
+    else:
+        racks = np.arange(len(hall.racks))
+        lock.plant.agents.holder.restart(racks, lock.clock.now_s(), boot=2)
+    fallen = run(lock, 1)[0].cap_w.sum()
+    total = [fallen, *(t.cap_w.sum() for t in run(lock, 60))]
+    assert total[-1] > fallen + 10 * hall.control.ramp_up_w_per_s
+    assert np.diff(total).max() <= 2.0 * hall.control.ramp_up_w_per_s + len(hall.racks)
