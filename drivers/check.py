@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from drivers.profile import WORDS, Point, Profile
+from drivers.modbus.plan import requests_per_poll
+from drivers.profile import Profile
 from drivers.site import links, sums
 from drivers.site.load import find_site, read_draft
 from drivers.site.model import Device, Site
@@ -15,30 +16,6 @@ from drivers.site.write import TABLES
 
 GATEWAY_BUSY_MAX = 0.9  # of a gateway's time; the rest is for writes and for devices that answer late
 DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profile's name -> kind, where they differ
-
-
-def requests_per_poll(profile: Profile) -> int:
-    """Requests that read all polled points once: per block, across declared registers (or any, if holes are ok)."""
-    count = 0
-    for block in profile.blocks:
-        inside = [p for p in profile.points if p.fc == block.fc and block.first <= p.addr <= block.last]
-        declared = {a for p in inside for a in range(p.addr, _end(p))}
-        start = end = -1
-        for p in sorted((p for p in inside if p.poll or _scales(profile, p)), key=lambda p: p.addr):
-            joined = profile.holes_ok or all(a in declared for a in range(end, p.addr))
-            if start < 0 or not joined or _end(p) - start > profile.max_registers:
-                count, start = count + 1, p.addr
-            end = max(end, _end(p))
-    return count
-
-
-def _end(point: Point) -> int:
-    return point.addr + WORDS[point.type]
-
-
-def _scales(profile: Profile, point: Point) -> bool:
-    """Whether the point is the power of ten of a polled one."""
-    return any(p.poll and p.scale_point == point.name for p in profile.points)
 
 
 def measured_kind(profile: Profile) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from helpers_site import copy_row, drop_rows, edit_cell, tiny_site
 
-from drivers.check import check_path, check_site, requests_per_poll
+from drivers.check import check_path, check_site
+from drivers.modbus.plan import requests_per_poll
 from drivers.profile import Block, Point, Profile, load_profiles
 from drivers.site.problems import Problem, SiteError
 from drivers.site.write import write_site
