@@ -34,6 +34,7 @@ COMMON = (
     "In band a cap acts after 0.2 s and settles with 0.3 s; through the BMC after 5 s (power brake; POLCA,"
     " arXiv 2308.12908, gives 5 s for the brake and up to 40 s for the BMC).",
 )
+MQTT_PORT = 18830  # not 1883, where a machine's own broker would be
 ACTUATORS = {
     "inband": Actuator(latency_s=0.2, settle_s=0.3, resolution_w=10, register_max_w=655350),
     "bmc_fast": Actuator(latency_s=5, settle_s=1, resolution_w=10, register_max_w=655350),
@@ -88,7 +89,7 @@ def build(name: str, title: str, plan: Plan, control: Control, assumptions: tupl
         title=title,
         assumptions=assumptions + COMMON,
         control=control,
-        mqtt=Mqtt(fed_from=control.fed_from),
+        mqtt=Mqtt(port=MQTT_PORT, fed_from=control.fed_from),
         actuators=ACTUATORS,
         nodes=tuple(t.nodes),
         racks=tuple(t.racks),
