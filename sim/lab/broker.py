@@ -152,9 +152,12 @@ class Broker:
         passwords = self._folder / "passwords"
         maker = Path(program).with_name("mosquitto_passwd")
         tool = str(maker) if maker.exists() else "mosquitto_passwd"
-        subprocess.run(  # noqa: S603
-            [tool, "-b", "-c", str(passwords), self.username, str(self.password)], check=True, capture_output=True
-        )
+        if ":" in self.username:
+            raise BrokerError("a username may not hold a colon")
+        passwords.touch(mode=0o600)
+        passwords.write_text(f"{_plain(self.username)}:{_plain(self.password)}\n", encoding="utf-8")
+        # Hashed in place: a password among a program's arguments could be read by every user of the machine.
+        subprocess.run([tool, "-U", str(passwords)], check=True, capture_output=True)  # noqa: S603
         return text + f"allow_anonymous false\npassword_file {passwords}\n"
 
     def _wait_ready(self) -> None:
