@@ -16,7 +16,6 @@ MEI_IDENTIFY = 14
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
-DEVICE_FAILURE = 4
 ACKNOWLEDGE = 5
 DEVICE_BUSY = 6
 PATH_UNAVAILABLE = 10
@@ -24,10 +23,7 @@ TARGET_FAILED = 11
 
 HEADER = 6  # bytes before the part that `length` counts
 MAX_FRAME = 260
-MAX_READ = 125
-MAX_WRITE = 123
 SHORTEST = 8  # header, unit, function
-REPLY_HEAD = 9  # header, unit, function, byte count
 
 
 def read_tail(unit: int, fc: int, addr: int, count: int) -> bytes:
