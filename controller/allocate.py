@@ -75,6 +75,8 @@ def allocate(
     reason, row = _reasons(plan, served, ceiling_row)
     cap_w = _settle(plan, rows, room_w, before_w, filled_w)
     cap_w = np.where(constant, np.minimum(cap_w, before_w), cap_w)  # what it is counted at is no cap for it
+    pressed = _under(plan, rows.dot(before_w) > room_w)
+    cap_w = _ramped(plan, pressed, before_w, cap_w)
     since_s = now_s - last.started_s
     if since_s < TAKEOVER_S:
         step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
@@ -86,7 +88,8 @@ def allocate(
     beyond_w = np.where(estimate.disobedient, np.maximum(estimate.constant_w - plan.floor_w, 0.0), 0.0)
     safe_cap_w, safe_room_w = _safe_caps(plan, rows, np.maximum(room_w - rows.dot(beyond_w), 0.0), ceiling_w, last)
     if limits.mode == Mode.OFF:
-        cap_w = _leave(plan, before_w, safe_cap_w)
+        leave_w = _leave(plan, before_w, safe_cap_w)
+        cap_w = np.where(pressed, np.minimum(cap_w, leave_w), leave_w)
     proposal = Proposal(
         cap_w=cap_w,
         safe_cap_w=safe_cap_w,
@@ -148,6 +151,16 @@ def _settle(plan: Plan, rows: Rows, room_w: Floats, before_w: Floats, target_w: 
     wanted = np.where(near, before_w, rounded)
     forced = _under(plan, rows.dot(wanted) > room_w * (1.0 + 1e-9))
     return np.where(forced, np.minimum(wanted, rounded), wanted)
+
+
+def _ramped(plan: Plan, pressed: Bools, before_w: Floats, cap_w: Floats) -> Floats:
+    """Together the caps go down no faster than the site's ramp, but for racks [R] under a row that is too full."""
+    change = np.where(pressed, 0.0, cap_w - before_w)
+    down, up = -float(change[change < 0.0].sum()), float(change[change > 0.0].sum())
+    allowed = up + plan.site.control.ramp_down_w_per_s
+    if down <= allowed:
+        return cap_w
+    return np.where(change < 0.0, before_w + change * (allowed / down), cap_w)
 
 
 def _gently(plan: Plan, overloaded: Bools, before_w: Floats, cap_w: Floats, step: float) -> Floats:

@@ -48,7 +48,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
     return State(
         0,
         ledger,
-        trust.watch(plan),
+        trust.watch(len(plan.parent)),
         estimate.begin(plan, now_s),
         limits.begin(plan),
         allocate.begin(plan, now_s),

@@ -19,6 +19,7 @@ SPARE = 1.02  # an uncensored rack may want this much more than its peak
 OTHER_TAU_S = 30.0  # other load is slow; gang swings of seconds must average out of it
 HEAT_TAU_S = 20.0  # cooling follows heat with the loops' lag
 STALE_AGENT_S = 3.5  # three reports missed: no cap can be counted on to arrive
+LESS_THAN_CHILDREN = 0.03  # a meter that shows less than its children by more than metering error is not believed
 BLIND_SHARE = 0.002  # of a row's load unknown: its remainder is not learnt from
 
 
@@ -60,7 +61,7 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
     demand_w, state = _demand(plan, image, power_w, cap_w, last)
     load_w, other_w, state = _rows(plan, image, power_w, known, cap_w, state)
     over_s = trust.over_cap_s(plan, power_w, cap_w, last.over_s, image.now_s - last.last_s)
-    disobedient = over_s > plan.reaction_s + trust.FOUND_S
+    disobedient = over_s > plan.reaction_s + trust.DISOBEYED_S
     constant_w = _constants(plan, image, power_w, disobedient)
     covered = bool(image.now_s - state.started_s >= COVER_S) or bool(known.all() and np.isfinite(load_w).all())
     state = replace(state, over_s=over_s)
@@ -120,6 +121,7 @@ def _rows(
     assumed = np.where(np.isfinite(power_w), power_w, np.fmax(cap_w, plan.floor_w))
     of_racks = image.rows.dot(assumed)
     meter_w = fresh(image, plan.node_slot.power)
+    meter_w = np.where(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
     node_w = np.where(np.isfinite(meter_w), meter_w, last.node_w)
     branch_w = unmanaged_branches(plan, node_w)
     index = np.append(np.arange(len(branch_w)), plan.envelope_row)
@@ -132,7 +134,9 @@ def _rows(
     learn = np.isfinite(meter) & steady & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
     rest_w, state = _remainder(last, index, meter - racks_w - electrical, learn, image.now_s)
     other_w, load_w = np.zeros(len(plan.row_name)), of_racks.copy()
-    other_w[index] = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)
+    unlearnt = np.isnan(rest_w[index])
+    learnt_w = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)
+    other_w[index] = np.where(unlearnt, np.fmax(electrical, plan.design_other_w[index]), learnt_w)
     load_w[index] = np.fmax(meter, racks_w + other_w[index])
     # the envelope row's coefficients carry marginal cooling: what the meters show of it must not count twice,
     # so this row's other load may be negative

@@ -94,6 +94,7 @@ class Image:
     metered_w: Floats  # [R] rack power by the PDUs of both cords, NaN unless fresh and good
     charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
     rows: Rows  # the limits' sums at the measured cord shares
+    below_w: Floats  # [N] what a node's children show together, with their losses
     riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
 
 
@@ -120,7 +121,6 @@ class Limits:
     limit_w: Floats  # [K]
     room_w: Floats  # [K] limit less other load: what racks may have
     narrowed_by: tuple[str, ...]  # [K] "" for the rating itself
-    deadline_s: Floats  # [K] seconds until harm when exceeded
     held: Bools  # [R] operator holds the rack: its cap may not rise
     envelope_w: float
     mode: Mode

@@ -14,6 +14,7 @@ from drivers.points import Quality
 
 REST_TAU_S = 10.0  # gang swings of seconds must average out of what no rack accounts for
 LIGHT_SHARE = 0.1  # of the nominal rating: below it a meter's utilisation says nothing
+LESS_THAN_CHILDREN = 0.03  # a meter that shows less than its children by more than metering error is not believed
 LATENCY = 3  # cycles until an order must show in an agent's report
 LONGEST_CYCLE_S = 2.0  # a longer pause gives no more of the ramp
 START_CYCLES = 5  # caps found are only renewed until every device has had the time to answer
@@ -32,7 +33,7 @@ class GuardState:
     recent_w: Floats  # [LATENCY, R] orders of the last cycles, NaN before
     rest_w: Floats  # [N+1] load of each node, and of the site, beyond its racks
     samples: Floats  # [N+1]
-    ahead_w: float  # raise that the ramp has allowed and that still waits for room
+    given_w: float  # taken from some racks and not yet given to others: that is no rise of the site
     last_s: float
     cycles: int
     sent: bool  # SHADOW's orders hold nowhere
@@ -50,7 +51,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     """Image, Proposal -> Orders; arrays as in frames.Orders. Unknown caps stay as they are, unknown safe caps fall."""
     sends = proposal.mode != Mode.SHADOW
     if sends and not last.sent:
-        last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), recent_w=last.recent_w * np.nan, ahead_w=0.0)
+        last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), recent_w=last.recent_w * np.nan, given_w=0.0)
     before_w = _before(plan, image, last, sends)
     cap_w = np.where(np.isfinite(proposal.cap_w), proposal.cap_w, before_w)
     cap_w = np.clip(cap_w, plan.floor_w, plan.max_w)
@@ -61,9 +62,9 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     base_w = np.minimum(cap_w, before_w)
     wanted_w = _wanted(plan, image, cap_w - base_w, proposal.mode, state, reason)
     since_s = min(image.now_s - last.last_s, LONGEST_CYCLE_S)
-    budget_w = last.ahead_w + plan.site.control.ramp_up_w_per_s * since_s
-    budget_w = min(budget_w + float((before_w - base_w).sum()), float(wanted_w.sum()))
-    rise_w = _grant(plan, image, base_w, wanted_w, room_w, budget_w, reason)
+    ramp_w = plan.site.control.ramp_up_w_per_s * since_s  # what waited for room is not made up for
+    given_w = last.given_w + float((before_w - base_w).sum())
+    rise_w = _grant(plan, image, base_w, wanted_w, room_w, given_w + ramp_w, reason)
     unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
     safe_w = np.where(np.isfinite(proposal.safe_cap_w), proposal.safe_cap_w, plan.floor_w)
     orders = Orders(
@@ -78,7 +79,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         state,
         cap_w=np.where(unheard & ~np.isfinite(last.cap_w), np.nan, orders.cap_w),
         recent_w=np.vstack([last.recent_w[1:], orders.cap_w]),
-        ahead_w=max(budget_w - float(rise_w.sum()), 0.0),
+        given_w=min(given_w - max(float(rise_w.sum()) - ramp_w, 0.0), float(wanted_w.sum())),
         last_s=image.now_s,
         cycles=last.cycles + 1,
         sent=sends,
@@ -118,8 +119,11 @@ def _room(plan: Plan, image: Image, envelope_w: float, last: GuardState) -> tupl
     limit_w[plan.envelope_row] = min(envelope_w, top_w) if np.isfinite(envelope_w) else top_w
     limit_w[plan.cdu_row], limit_w[plan.loop_row] = plan.cdu_cap_w, plan.loop_cap_w
     other_w = np.zeros(len(limit_w))
-    other_w[plan.node_row] = np.maximum(np.nan_to_num(rest_w[:-1]), 0.0)
-    other_w[plan.envelope_row] = np.nan_to_num(rest_w[-1])  # below zero where marginal cooling is in the coefficients
+    design_w = plan.design_other_w
+    node_rest_w, site_rest_w = rest_w[:-1], rest_w[-1]
+    other_w[plan.node_row] = np.where(np.isnan(node_rest_w), design_w[plan.node_row], np.maximum(node_rest_w, 0.0))
+    # below zero where marginal cooling is in the coefficients
+    other_w[plan.envelope_row] = site_rest_w if np.isfinite(site_rest_w) else design_w[plan.envelope_row]
     return np.maximum(limit_w - other_w, 0.0), replace(last, rest_w=rest_w, samples=samples)
 
 
@@ -128,6 +132,7 @@ def _rest(plan: Plan, image: Image, meter_w: Floats, last: GuardState) -> tuple[
 
     A blind rack draws something between nothing and its charge: the rest moves only when it must.
     """
+    meter_w = np.where(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
     shown_w = np.append(meter_w, meter_w[plan.feeds].sum())
     least_w, most_w = (
         np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(image.rows.dot, _rack_power(plan, image))
@@ -232,8 +237,21 @@ def may_rise(plan: Plan, image: Image) -> Bools:
     agent = np.isfinite(_good(image, plan.agent_slot["power_w"]))
     cords = np.isfinite(image.metered_w)
     upstream = above[plan.parent[plan.rack_pdu]].all(axis=1)
-    trusted: Bools = agent & upstream & (cords | _agrees(plan, image))
+    trusted: Bools = agent & upstream & _cooled(plan, image) & (cords | _agrees(plan, image))
     return trusted
+
+
+def _cooled(plan: Plan, image: Image) -> Bools:
+    """Racks whose CDU and loop, where they are measured at all, have fresh good data [R]."""
+
+    def good(slots: Ints) -> Bools:
+        return (slots < 0) | (image.quality[slots] == Quality.GOOD)
+
+    cdu = good(plan.cdu_flow_slot) & good(plan.cdu_supply_slot)
+    loop = good(plan.loop_supply_slot)
+    np.logical_and.at(loop, plan.pump_loop, good(plan.pump_slot))
+    cooled: Bools = cdu[plan.cdu_of] & loop[plan.loop_of]
+    return cooled
 
 
 def _agrees(plan: Plan, image: Image) -> Bools:

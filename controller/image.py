@@ -19,7 +19,7 @@ def take(
 ) -> tuple[Image, trust.StillState]:
     """Freeze a snapshot into the image of `cycle`; the ledger enters the agents' reports. Age is never NaN.
 
-    A PDU reading that stands still while its rack moves is SUSPECT from here on.
+    A meter that stands still while what hangs on it moves is SUSPECT from here on.
     """
     age_s = np.maximum(shot.now_s - shot.time_s, 0.0)
     heard = shot.quality[plan.agent_slot["beat"]] != Quality.NEVER
@@ -27,21 +27,49 @@ def take(
     ledger.confirm(
         report["beat"], report["epoch"], report["seq"], report["cap_w"], shot.time_s[plan.agent_slot["beat"]]
     )
-    cord_w = _good(shot, shot.quality, plan.pdu_slot)
-    stuck, state = trust.stuck(plan, cord_w, report["power_w"], shot.now_s, last)
-    quality = shot.quality.copy()
-    quality[plan.pdu_slot[stuck]] = Quality.SUSPECT
+    quality, state = _doubt(plan, shot, report["power_w"], last)
     metered_w = _metered(plan, shot, quality)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
-    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality)
-    for array in (quality, age_s, metered_w, charge_w, riding):
+    below_w = _below(plan, _good(shot, quality, plan.node_slot.power))
+    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality, below_w)
+    for array in (quality, age_s, metered_w, charge_w, below_w, riding):
         array.flags.writeable = False
-    return Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, riding), state
+    return Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, below_w, riding), state
+
+
+def _doubt(plan: Plan, shot: Snapshot, agent_w: Floats, last: trust.StillState) -> tuple[Codes, trust.StillState]:
+    """Quality [P] with stuck node meters SUSPECT: a PDU's witness is its rack's agent, a node's are its children."""
+    slot = plan.node_slot.power
+    meter_w = _good(shot, shot.quality, slot)
+    below_w = _below(plan, meter_w)
+    cords_w = meter_w[plan.rack_pdu].sum(axis=1)
+    apart_w = np.where(below_w > 0.0, np.abs(below_w - meter_w), 0.0)
+    apart_w[plan.rack_pdu] = np.abs(np.nan_to_num(cords_w - agent_w))[:, None]
+    full_w = np.maximum(below_w, 1.0)
+    full_w[plan.rack_pdu] = plan.max_w[:, None]
+    lost = meter_w < RIDING_SHARE * below_w  # that is what a lost source looks like
+    after_s = np.where(lost, trust.RODE_S, trust.STUCK_S)
+    stuck, state = trust.stuck(meter_w, np.nan_to_num(apart_w), full_w, after_s, shot.now_s, last)
+    quality = shot.quality.copy()
+    quality[slot[stuck]] = Quality.SUSPECT
+    return quality, state
+
+
+def _below(plan: Plan, meter_w: Floats) -> Floats:
+    """What a node's children show together, with their losses [N, W]; a silent child shows nothing."""
+    below_w = np.zeros(len(meter_w))
+    inner = plan.parent >= 0
+    np.add.at(below_w, plan.parent[inner], np.nan_to_num(meter_w[inner]) / plan.efficiency[inner])
+    return below_w
 
 
 def _rows(plan: Plan, shot: Snapshot, quality: Codes) -> Rows:
     """Rows at the measured cord shares: the site's while they agree, the larger per cord where they do not."""
     cord_w = _good(shot, quality, plan.pdu_slot)
+    agent_w = _good(shot, quality, plan.agent_slot["power_w"])
+    left_w = np.maximum(agent_w - np.nansum(cord_w, axis=1), 0.0)[:, None]
+    lone = np.isnan(cord_w).sum(axis=1, keepdims=True) == 1  # a PDU that lost its feed falls silent with it
+    cord_w = np.where(lone & np.isnan(cord_w), left_w, cord_w)
     total_w = cord_w.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         measured = cord_w / total_w[:, None]
@@ -53,12 +81,9 @@ def _rows(plan: Plan, shot: Snapshot, quality: Codes) -> Rows:
     )
 
 
-def _riding(plan: Plan, shot: Snapshot, quality: Codes) -> Bools:
+def _riding(plan: Plan, shot: Snapshot, quality: Codes, below_w: Floats) -> Bools:
     """Nodes that deliver far less than hangs on them, or whose battery discharges unasked [N]."""
     meter_w = _good(shot, quality, plan.node_slot.power)
-    below_w = np.zeros(len(meter_w))
-    inner = plan.parent >= 0
-    np.add.at(below_w, plan.parent[inner], np.nan_to_num(meter_w[inner]) / plan.efficiency[inner])
     riding: Bools = (meter_w < RIDING_SHARE * below_w) & (below_w > RIDING_LEAST_W)
     discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
     riding[plan.storage_node[discharging]] = True

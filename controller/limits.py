@@ -8,11 +8,6 @@ from controller.frames import Estimate, Floats, Image, Limits, Requests
 from controller.plan import Plan
 from controller.policies import coolant, grid, rating
 
-# Seconds until harm when a row is exceeded, by kind (FACTS.md H: UPS 105-110 % 10 min, breakers 135 % 1 h,
-# transformers minutes to hours; C.3: a CDU warms about 0.6 K/s). Trip curves refine this later.
-DEADLINE_S = {"cdu": 25.0, "loop": 60.0, "envelope": 30.0, "ups": 600.0}
-DEADLINE_OTHER_S = 3600.0
-
 
 @dataclass(frozen=True)
 class LimitsState:
@@ -23,14 +18,15 @@ class LimitsState:
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
     curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
-    deadline_s: Floats  # [K]
+    coolant: coolant.CoolantState
 
 
 def begin(plan: Plan) -> LimitsState:
     """State before the first cycle."""
     base_w = rating.nominal_w(plan)
-    deadline_s = np.array([DEADLINE_S.get(kind, DEADLINE_OTHER_S) for kind in plan.row_kind])
-    return LimitsState(base_w, np.full(len(base_w), np.inf), plan.site.control.envelope_w, False, np.inf, deadline_s)
+    return LimitsState(
+        base_w, np.full(len(base_w), np.inf), plan.site.control.envelope_w, False, np.inf, coolant.begin(plan)
+    )
 
 
 def narrow(
@@ -41,10 +37,9 @@ def narrow(
     down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
     from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
+    cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)
     metered = 1.0 - grid.METER_ERROR
-    limit_w = np.concatenate(
-        [rating_w * metered, coolant.cdu_w(plan, image), coolant.loop_w(plan, image), [envelope_w * metered]]
-    )
+    limit_w = np.concatenate([rating_w * metered, cdu_w, loop_w, [envelope_w * metered]])
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
     for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):
@@ -55,7 +50,6 @@ def narrow(
         limit_w=limit_w,
         room_w=np.maximum(limit_w - estimate.other_w, 0.0),
         narrowed_by=tuple(narrowed),
-        deadline_s=last.deadline_s,
         held=held,
         envelope_w=envelope_w,
         mode=requests.mode,
@@ -63,6 +57,7 @@ def narrow(
     return limits, replace(
         last,
         rating_w=rating_w,
+        coolant=cooling,
         envelope_w=envelope_w,
         curtailed=bool(by) and (last.curtailed or estimate.covered),
         last_s=image.now_s,

@@ -60,6 +60,9 @@ class Plan:
     safe_cap_w: Floats
     resolution_w: Floats
     reaction_s: Floats  # latency + 3 settling times of the rack's actuator
+    cdu_of: Ints  # [R]
+    loop_of: Ints  # [R]
+    design_other_w: Floats  # [K] load that no rack cap moves by the site file: house loads, pumps, cooling at design
     share: Floats  # [R, 2] nominal cord shares
     storage_slot: Ints  # [storage] discharge [W]
     storage_node: Ints  # [storage]
@@ -81,6 +84,7 @@ class Plan:
     pump_lpm: Floats  # [pumps] flow at rating
     loop_lpm: Floats  # [L] design flow
     loop_cap_w: Floats  # [L] rated heat
+    loop_design_c: Floats  # [L] design supply
     loop_return_max_c: Floats
     loop_cp_w: Floats
 
@@ -98,6 +102,8 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     agent = next(s for s in inventory.slabs if s.name == "agent")
     pumps = [x for x in site.cooling if x.kind == "pump"]
     loop_index = {x.id: i for i, x in enumerate(site.loops)}
+    cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
+    cdu_of = np.array([cdu_index[r.cdu] for r in site.racks], dtype=np.int64)
     actuator = [site.actuators[r.actuator] for r in site.racks]
     cdu_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.cdus])
     loop_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.loops])
@@ -132,6 +138,9 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         safe_cap_w=np.array([r.safe_cap_w for r in site.racks]),
         resolution_w=np.array([a.resolution_w for a in actuator]),
         reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
+        cdu_of=cdu_of,
+        loop_of=np.array([loop_index[site.cdus[i].loop] for i in cdu_of], dtype=np.int64),
+        design_other_w=_design_other(site, len(names)),
         share=np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks]),
         storage_slot=np.array([measured.get((x.id, "power_w"), -1) for x in site.storage], dtype=np.int64),
         storage_node=np.array([site.node_index[x.node] for x in site.storage], dtype=np.int64),
@@ -153,6 +162,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         pump_lpm=np.array([x.capacity for x in pumps]),
         loop_lpm=np.array([x.flow_lpm for x in site.loops]),
         loop_cap_w=np.array([x.flow_lpm * (x.return_max_c - x.supply_c) for x in site.loops]) * loop_cp,
+        loop_design_c=np.array([x.supply_c for x in site.loops]),
         loop_return_max_c=np.array([x.return_max_c for x in site.loops]),
         loop_cp_w=loop_cp,
     )
@@ -214,6 +224,23 @@ def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
     kinds = (*(x.kind for x in site.nodes), *("cdu" for _ in site.cdus), *("loop" for _ in site.loops), "envelope")
     rows = Rows(indptr, racks, parts[:, 2], row, fixed=parts[:, 2], cords=parts[:, :2])
     return rows.at_shares(share), names, kinds
+
+
+def _design_other(site: Site, rows: int) -> Floats:
+    """Loads, coolant pumps and cooling units at their rated power, up each node's path with its losses [K, W]."""
+    other = np.zeros(rows)
+    parts: list[tuple[float, tuple[str, ...]]] = [(x.power_w, (x.node,)) for x in site.loads]
+    parts += [(x.power_w, x.fed_from) for x in site.cooling if not x.standby]
+    parts += [(x.pump_w, x.fed_from) for x in site.cdus]
+    for power_w, nodes in parts:
+        for node_id in nodes:
+            load = power_w / len(nodes)
+            for above_id in site.ancestors(node_id):
+                node = site.nodes[site.node_index[above_id]]
+                other[site.node_index[above_id]] += load
+                other[-1] += 0.0 if node.parent else load
+                load /= node.efficiency
+    return other
 
 
 def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:

@@ -234,8 +234,11 @@ class Bench:
             charge_w = np.fmax(cap_w, metered_w)
         for array in (value, codes, age_s):
             array.flags.writeable = False
-        riding = np.zeros(len(self.site.nodes), dtype=bool)
-        return Image(now_s, cycle, value, codes, age_s, metered_w, charge_w, self.plan.rows, riding)
+        nodes = len(self.site.nodes)
+        return Image(
+            now_s, cycle, value, codes, age_s, metered_w, charge_w, self.plan.rows,
+            below_w=np.zeros(nodes), riding=np.zeros(nodes, dtype=bool),
+        )  # fmt: skip
 
     def proposal(
         self, cap_w: Floats, *, mode: Mode = Mode.LIVE, envelope_w: float | None = None, safe_w: Floats | None = None

@@ -1,35 +1,47 @@
 """Heat that each CDU and loop can carry now: m x cp x (hottest return - measured supply), at most its rating.
 
-Flow is what the pumps could move, not what the valves let through now. Silence leaves the rating: ignorance alone
-never sheds.
+Flow is what the pumps could move, not what the valves let through now. What falls silent keeps its last figure:
+ignorance alone neither sheds nor frees.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from controller.frames import Floats, Image, Ints
+from controller.frames import Bools, Floats, Image, Ints
 from controller.plan import Plan
 from drivers.points import Quality
 
 LEAST_DUTY_PCT = 20.0  # a pump's slowest; below it the flow says nothing of what it could move
 
 
-def cdu_w(plan: Plan, image: Image) -> Floats:
-    """Heat limit of each CDU [C, W] from its flow at full pump duty and its supply temperature."""
-    supply = _good(image, plan.cdu_supply_slot)
+@dataclass(frozen=True)
+class CoolantState:
+    """Last figures of what may fall silent; ratings and design values before the first."""
+
+    cdu_w: Floats  # [C]
+    supply_c: Floats  # [L]
+    pump_there: Bools  # [pumps]
+
+
+def begin(plan: Plan) -> CoolantState:
+    """State before the first reading."""
+    return CoolantState(plan.cdu_cap_w, plan.loop_design_c, np.ones(len(plan.pump_slot), dtype=np.bool_))
+
+
+def heat_w(plan: Plan, image: Image, last: CoolantState) -> tuple[Floats, Floats, CoolantState]:
+    """Heat limits of CDUs [C, W] and loops [L, W]."""
     duty = np.maximum(np.nan_to_num(_good(image, plan.cdu_pump_slot), nan=100.0), LEAST_DUTY_PCT)
     flow = _good(image, plan.cdu_flow_slot) * 100.0 / duty
-    carried = flow * plan.cdu_cp_w * np.maximum(plan.cdu_return_max_c - supply, 0.0)
-    return np.where(np.isfinite(carried), np.minimum(carried, plan.cdu_cap_w), plan.cdu_cap_w)
-
-
-def loop_w(plan: Plan, image: Image) -> Floats:
-    """Heat limit of each loop [L, W] from its available pumps, standby included, and its supply temperature."""
-    supply = _good(image, plan.loop_supply_slot)
-    there = np.nan_to_num(_good(image, plan.pump_slot), nan=1.0) > 0.5
-    flow = np.bincount(plan.pump_loop, plan.pump_lpm * there, minlength=len(plan.loop_lpm))
-    flow = np.where(flow > 0.0, np.minimum(flow, plan.loop_lpm), 0.0)
-    carried = flow * plan.loop_cp_w * np.maximum(plan.loop_return_max_c - supply, 0.0)
-    return np.where(np.isfinite(carried), np.minimum(carried, plan.loop_cap_w), plan.loop_cap_w)
+    spread = np.maximum(plan.cdu_return_max_c - _good(image, plan.cdu_supply_slot), 0.0)
+    carried = flow * plan.cdu_cp_w * spread
+    cdu_w = np.where(np.isfinite(carried), np.minimum(carried, plan.cdu_cap_w), last.cdu_w)
+    measured_c, told = _good(image, plan.loop_supply_slot), _good(image, plan.pump_slot)
+    supply_c = np.where(np.isfinite(measured_c), measured_c, last.supply_c)
+    there = np.where(np.isfinite(told), told > 0.5, last.pump_there)
+    lpm = np.minimum(np.bincount(plan.pump_loop, plan.pump_lpm * there, minlength=len(plan.loop_lpm)), plan.loop_lpm)
+    loop_w = np.minimum(lpm * plan.loop_cp_w * np.maximum(plan.loop_return_max_c - supply_c, 0.0), plan.loop_cap_w)
+    return cdu_w, loop_w, CoolantState(cdu_w, supply_c, there)
 
 
 def _good(image: Image, slots: Ints) -> Floats:

@@ -127,7 +127,7 @@ class Ledger:
 
         The largest of the last confirmed cap, every cap sent since that may be in force, and fresh measured power.
         A silent rack whose leases have all ended counts its safe cap while the meter shows no more than that, else
-        nameplate. A rack that may yet take a predecessor's lease counts nameplate (`found_w` has what it reported).
+        nameplate; so does one that was never heard. A rack that may yet take a predecessor's lease counts nameplate (`found_w` has what it reported).
         """
         sent_w = self.sent_w(now_s)
         measured = np.where(measured_fresh & np.isfinite(measured_w), measured_w, -np.inf)
@@ -136,7 +136,8 @@ class Ledger:
         charge = np.fmax(confirmed_w, sent_w)
         running = (now_s < self._until_s) & (self._seq > self._dead_seq)
         ended = ~in_contact & ~running.any(axis=0)
-        meter_confirms = measured_fresh & (measured <= self.safe_w)
+        held_once = np.isfinite(self.heard_s)  # an agent never heard has proved to hold nothing
+        meter_confirms = held_once & measured_fresh & (measured <= self.safe_w)
         charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
         if now_s < self.unknown_until_s:
             charge[~self.settled] = np.maximum(charge, self.max_w)[~self.settled]

@@ -65,7 +65,7 @@ def bounds(
         limits[b.plan.row_name.index(name)] = watts
     marked = np.zeros(b.racks, dtype=bool)
     marked[list(held)] = True
-    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), limits, marked, limits[-1], mode)
+    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), marked, limits[-1], mode)
 
 
 def test_equal_gangs_get_equal_caps_that_fill_the_envelope(b: Bench) -> None:

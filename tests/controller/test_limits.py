@@ -95,10 +95,16 @@ def test_light_load_says_nothing_of_power_factor(b: Bench) -> None:
     assert rated(b, b.image(value))["u1"] == pytest.approx(200e3 * b.site.control.power_factor_worst)
 
 
+def heat(b: Bench, seen: Image) -> tuple[Floats, Floats]:
+    """Heat limits of CDUs and loops with nothing remembered."""
+    cdu_w, loop_w, _ = coolant.heat_w(b.plan, seen, coolant.begin(b.plan))
+    return cdu_w, loop_w
+
+
 def cdu_flow(b: Bench, **shown: float) -> float:
     value = readings(b)
     b.put(value, "c0", shown)
-    return float(coolant.cdu_w(b.plan, b.image(value))[0])
+    return float(heat(b, b.image(value))[0][0])
 
 
 def test_a_cdu_carries_flow_times_heat_capacity_times_rise(b: Bench) -> None:
@@ -111,7 +117,23 @@ def test_a_cdu_carries_flow_times_heat_capacity_times_rise(b: Bench) -> None:
 
 def test_a_silent_cdu_keeps_its_rating(b: Bench) -> None:
     seen = b.image(readings(b), bad=[("c0", "flow_lpm"), ("c1", "supply_c")])
-    assert coolant.cdu_w(b.plan, seen).tolist() == [80e3] * 4
+    assert heat(b, seen)[0].tolist() == [80e3] * 4
+
+
+def test_what_falls_silent_after_it_had_narrowed_stays_narrow() -> None:
+    b = bench(Wiring(loop_lpm=1200.0))
+    value = readings(b)
+    b.put(value, "c0", {"flow_lpm": 10.0, "supply_c": 44.0})
+    b.put(value, "pump0", {"available": 0.0})
+    cdu_w, loop_w, state = coolant.heat_w(b.plan, b.image(value), coolant.begin(b.plan))
+    assert cdu_w[0] < 80e3
+    assert loop_w[0] == 0.0
+    blind = b.image(
+        readings(b), bad=[("c0", "flow_lpm"), ("c0", "supply_c"), ("pump0", "available"), ("loop0", "supply_c")]
+    )
+    later_cdu_w, later_loop_w, _ = coolant.heat_w(b.plan, blind, state)
+    assert later_cdu_w[0] == cdu_w[0]
+    assert later_loop_w[0] == 0.0
 
 
 def pumps(available: float, supply_c: float = 36.0, silent: bool = False) -> tuple[float, float]:
@@ -121,7 +143,7 @@ def pumps(available: float, supply_c: float = 36.0, silent: bool = False) -> tup
     b.put(value, "pump0", {"available": available})
     b.put(value, "loop0", {"supply_c": supply_c})
     seen = b.image(value, bad=[("pump0", "available"), ("loop0", "supply_c")] if silent else ())
-    return float(coolant.loop_w(b.plan, seen)[0]), float(b.plan.loop_cap_w[0])
+    return float(heat(b, seen)[1][0]), float(b.plan.loop_cap_w[0])
 
 
 def test_losing_a_pump_or_cold_water_lowers_a_loops_heat(b: Bench) -> None:
@@ -144,7 +166,7 @@ def test_one_pump_of_two_carries_its_share_and_a_standby_makes_up() -> None:
     for available, share in (((1, 1, 1), 1.0), ((0, 1, 1), 1.0), ((0, 1, 0), 0.5), ((0, 0, 0), 0.0)):
         for i, x in enumerate(available):
             b.put(value, f"pump{i}", {"available": float(x)})
-        limit_w = coolant.loop_w(b.plan, b.image(value))[0]
+        limit_w = heat(b, b.image(value))[1][0]
         assert limit_w == pytest.approx(share * b.plan.loop_cap_w[0])
 
 

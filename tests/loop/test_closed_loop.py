@@ -8,7 +8,7 @@ import pytest
 
 from controller import feed
 from controller.frames import Mode, Reason
-from drivers.points import Quality
+from drivers.points import Quality, Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
@@ -207,3 +207,58 @@ def test_after_a_silence_caps_rise_from_where_they_fell_to_within_the_ramp(hall:
     total = [fallen, *(t.cap_w.sum() for t in run(lock, 60))]
     assert total[-1] > fallen + 10 * hall.control.ramp_up_w_per_s
     assert np.diff(total).max() <= 2.0 * hall.control.ramp_up_w_per_s + len(hall.racks)
+
+
+def test_frozen_utility_meters_are_found_and_the_envelope_holds(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    lock.requests = replace(lock.requests, envelope_w=5.0e6)
+    run(lock, 15)
+    feeds = {n.id for n in hall.nodes if not n.parent}
+    for i, device in enumerate(hall.devices):
+        lock.plant.director.faults.frozen[i] = device.measures in feeds
+    said = []
+    for _ in range(180):
+        frames, truth = lock.cycle()
+        assert truth.site_power_w <= 5.0e6
+        said.append(frames.image.quality[lock.plan.node_slot.power[lock.plan.feeds]].max())
+    assert Quality.SUSPECT in said
+
+
+def test_nothing_rises_on_a_cdu_that_fell_silent_after_it_had_narrowed(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    cdu = next(i for i, d in enumerate(hall.devices) if d.profile == "delta_rpu_orv3")
+    rack = next(i for i, r in enumerate(hall.racks) if r.cdu == hall.devices[cdu].measures)
+    slot = lock.plan.cdu_flow_slot[lock.plan.cdu_of[rack]]
+    before = lock.wires.snapshot
+
+    def low_flow(now_s: float) -> Snapshot:
+        shot = before(now_s)
+        value = shot.value.copy()
+        value[slot] *= 0.3
+        return replace(shot, value=value)
+
+    lock.wires.snapshot = low_flow  # type: ignore[method-assign]
+    low_w = [lock.cycle()[0].orders.cap_w[rack] for _ in range(10)][-1]
+    lock.wires.snapshot = before  # type: ignore[method-assign]
+    lock.plant.director.faults.sentinel[cdu] = True
+    assert low_w < hall.racks[rack].max_w * 0.7
+    assert all(lock.cycle()[0].orders.cap_w[rack] <= low_w + 1.0 for _ in range(20))
+    lock.plant.director.faults.sentinel[cdu] = False
+    assert [lock.cycle()[0].orders.cap_w[rack] for _ in range(30)][-1] > low_w
+
+
+def test_leaving_still_obeys_a_limit_that_narrows(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    run(lock, 150)
+    lock.requests = replace(lock.requests, mode=Mode.OFF)
+    run(lock, 2)
+    loop_row = lock.plan.loop_row.start
+    for i, unit in enumerate(u for u in hall.cooling if u.kind == "pump"):
+        if unit.loop == hall.loops[0].id and i < 2:
+            lock.plant.thermal.unit_ok[hall.cooling.index(unit)] = False
+    for _ in range(5):
+        frames, _ = lock.cycle()
+    load_w = frames.estimate.rows.dot(frames.orders.cap_w)[loop_row]
+    assert frames.limits.limit_w[loop_row] < lock.plan.loop_cap_w[0]
+    assert load_w <= frames.limits.limit_w[loop_row] * 1.001
