@@ -121,12 +121,12 @@ class Plant:
         unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
-        heat = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
+        heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow = electrical.flow(
             n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
         )
-        if not (heat.residual <= BALANCE and self._flow.residual <= BALANCE):
-            raise PlantError(f"energy at {t_s} s: heat off by {heat.residual:.1e}, power by {self._flow.residual:.1e}")
+        if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
+            raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
         self._trips += electrical.protect(n.tree, self.elec)
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)

@@ -1,7 +1,5 @@
 """One step of the water and its balance: the order in which heat moves."""
 
-from typing import NamedTuple
-
 from numba import njit
 
 from drivers.points import Floats
@@ -12,20 +10,15 @@ from sim.plant.network import Racks
 from sim.plant.thermal import ThermalState, ask_flow, cool_racks, exchange
 
 
-class Heat(NamedTuple):
-    """Totals of one step."""
-
-    in_w: float
-    rejected_w: float
-    residual: float  # relative
-
-
 @njit(cache=True)
 def thermal_step(
     racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, cdu_on: Bools, unit_on: Bools,
     mixed_w: Floats, dry_c: float, wet_c: float,
-) -> Heat:  # fmt: skip
-    """One step for the heat of `rack_w` [R]; `cdu_on` [C] and `unit_on` [U] have voltage; `mixed_w` [C] is scratch."""
+) -> float:  # fmt: skip
+    """One step for the heat of `rack_w` [R]; the relative error of its balance.
+
+    `cdu_on` [C] and `unit_on` [U] have voltage; `mixed_w` [C] is scratch.
+    """
     s.air_c[0], s.air_c[1] = dry_c, wet_c
     ask_flow(hyd, s)
     run_pumps(hyd, s, unit_on)
@@ -39,5 +32,4 @@ def thermal_step(
     stored += reject(hyd, s, unit_on, dry_c, wet_c)
     in_w = rack_w.sum() + s.cdu_w.sum() + pump_w
     out_w = s.loop_heat_w.sum()
-    residual = abs((in_w - out_w) * DT_S - stored) / (max(in_w, 1e3) * DT_S)
-    return Heat(in_w, out_w, residual)
+    return float(abs((in_w - out_w) * DT_S - stored) / (max(in_w, 1e3) * DT_S))
