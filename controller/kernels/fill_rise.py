@@ -119,51 +119,42 @@ def rise(
             sort_bucket(event_level, event_what, i, ordered)
         x = event_level[i] if i < n else 1.0
         key = row[heap[0, 0], KEY] if tally[IN_HEAP] > 0 else 1.0
+        k, g, first, end, level, binding = -1, 0, 0, 0, x, AT_DEMAND
         if key < 1.0 - SAME and key <= x:  # a row full at the demands binds nobody
             k = next_row(rack, row, heap, tally, row_start, row_rack, coef, key)
-            number = int(row[k, NUMBER]) if k >= 0 else -1
-            for e in range(row_start[number], row_start[number + 1] if k >= 0 else 0):
-                r = row_rack[e]
-                if rack[r, SLOPE] > 0.0 and coef[e] > 0.0:
-                    freeze(
-                        rack,
-                        gang,
-                        row,
-                        heap,
-                        tally,
-                        knots,
-                        gang_start,
-                        gang_rack,
-                        live_start,
-                        live_row,
-                        live_coef,
-                        gang_of[r],
-                        key,
-                        float(number),
-                    )
+            if k >= 0:
+                number = int(row[k, NUMBER])
+                first, end, level, binding = row_start[number], row_start[number + 1], key, float(number)
         elif i < n:
             a, j = event_what[i, 0], event_what[i, 1]
             i += 1
             binding = next_event(rack, gang, row, heap, knots, gang_of, live_start, live_row, live_coef, a, j, x)
             if binding != AT_DEMAND:
-                freeze(
-                    rack,
-                    gang,
-                    row,
-                    heap,
-                    tally,
-                    knots,
-                    gang_start,
-                    gang_rack,
-                    live_start,
-                    live_row,
-                    live_coef,
-                    a if j < 0 else gang_of[a],
-                    x,
-                    binding,
-                )
+                g, end = a if j < 0 else gang_of[a], 1
         else:
             break
+        for e in range(first, end):
+            if k >= 0:  # every gang with a rack that would load the row further
+                r = row_rack[e]
+                if rack[r, SLOPE] <= 0.0 or coef[e] <= 0.0:
+                    continue
+                g = gang_of[r]
+            freeze(
+                rack,
+                gang,
+                row,
+                heap,
+                tally,
+                knots,
+                gang_start,
+                gang_rack,
+                live_start,
+                live_row,
+                live_coef,
+                g,
+                level,
+                binding,
+            )
 
 
 @njit(cache=False)
