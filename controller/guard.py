@@ -188,10 +188,10 @@ def _wanted(plan: Plan, image: Image, wanted_w: Floats, mode: Mode, state: Guard
     asked = wanted_w > 0.0
     trusted = may_rise(plan, image) & np.isfinite(state.rest_w[-1])  # the site's own meters have once been read
     for mask, why in (
-        (~trusted, Reason.STALE),
         (np.full(len(asked), image.riding.any()), Reason.RIDING),
         (np.full(len(asked), mode in (Mode.HOLD, Mode.OFF)), Reason.HOLD),
         (np.full(len(asked), state.cycles < START_CYCLES), Reason.START),
+        (~trusted, Reason.STALE),
     ):
         reason[asked & mask & (wanted_w > 0.0)] = why
         wanted_w = np.where(mask, 0.0, wanted_w)
@@ -245,7 +245,7 @@ def _cooled(plan: Plan, image: Image) -> Bools:
     """Racks whose CDU and loop, where they are measured at all, have fresh good data [R]."""
 
     def good(slots: Ints) -> Bools:
-        return (slots < 0) | (image.quality[slots] == Quality.GOOD)
+        return np.asarray((slots < 0) | (image.quality[slots] == Quality.GOOD), dtype=np.bool_)
 
     cdu = good(plan.cdu_flow_slot) & good(plan.cdu_supply_slot)
     loop = good(plan.loop_supply_slot)

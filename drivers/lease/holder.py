@@ -4,10 +4,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from drivers.lease.message import Floats, Group, Ints, Lease, Report
+from drivers.lease.message import BOOT_SHIFT, MAX_CAP_W, Floats, Group, Ints, Lease, Report
 
 BEAT_S = 1.0
-BOOT_SHIFT = 20  # a start number counts as 12 days of beats
 SLOWEST, FASTEST = 1.0, 0.4  # share of the decay time that a rack takes, drawn once per rack
 
 
@@ -24,12 +23,17 @@ class Holder:
     """The lease state of all agents of a plant, or of one. Every array is [racks].
 
     `cap_w` is what the last lease commanded, `in_force_w` what holds at the last `step`. At start the cap is
-    `boot_cap_w`: the persisted lower of cap and safe cap, at first start the site's safe cap. `boot` must rise
+    `boot_cap_w`: the persisted lower of cap and safe cap, at first start the site's safe cap. Whatever a message says,
+    a cap stays at or below `max_w` (nameplate) and a safe cap at or below the built-in one. `boot` must rise
     with each start of an agent (wall seconds or a stored counter), so that no heartbeat number ever comes back.
     """
 
-    def __init__(self, boot_cap_w: Ints, now_s: float, *, boot: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, boot_cap_w: Ints, now_s: float, *, max_w: Ints | None = None, boot: int = 1, seed: int = 0
+    ) -> None:
         n = len(boot_cap_w)
+        self.max_w: Ints = np.full(n, MAX_CAP_W, dtype=np.int64) if max_w is None else max_w.astype(np.int64)
+        self.safest_w: Ints = boot_cap_w.astype(np.int64)  # no message lifts the safe cap above what was built in
         self.epoch: Ints = np.zeros(n, dtype=np.int64)
         self.seq: Ints = np.zeros(n, dtype=np.int64)
         self.cap_w: Ints = boot_cap_w.astype(np.int64)
@@ -61,11 +65,11 @@ class Holder:
         rows = racks[taken]
         self.epoch[rows] = lease.epoch
         self.seq[rows] = lease.seq
-        self.cap_w[rows] = lease.cap_w[taken]
-        self.safe_cap_w[rows] = lease.safe_cap_w[taken]
+        self.cap_w[rows] = np.minimum(lease.cap_w[taken], self.max_w[rows])
+        self.safe_cap_w[rows] = np.minimum(lease.safe_cap_w[taken], self.safest_w[rows])
         self.expiry_s[rows] = now_s + lease.ttl_s
         self.decay_s[rows] = lease.decay_s
-        self.in_force_w[rows] = lease.cap_w[taken]
+        self.in_force_w[rows] = self.cap_w[rows]
         return refusal
 
     def step(self, now_s: float) -> Floats:

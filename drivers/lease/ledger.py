@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from drivers.lease.message import MAX_COUNT, Bools, Floats, Group, Ints, Lease
+from drivers.lease.message import BOOT_SHIFT, MAX_COUNT, Bools, Floats, Group, Ints, Lease
 
+BEATS_AHEAD = 30  # an agent's clock may run ahead of ours by this many beats since it was last heard
 DEPTH = 48  # leases in flight per rack that are kept apart; older ones are merged, never forgotten
 
 
@@ -32,6 +33,7 @@ class Ledger:
         self.settled: Bools = np.zeros(n, dtype=np.bool_)  # took a lease of ours or of a higher epoch
         self.outranked: Bools = np.zeros(n, dtype=np.bool_)  # obeys a higher epoch: we are not its controller
         self.safe_w: Floats = safe_cap_w.astype(np.float64)  # largest safe cap that the rack may hold
+        self._odd_s: Floats = np.full(n, np.inf)  # since when the beats cannot be those of the agent known
         self._dead_seq: Ints = np.zeros(n, dtype=np.int64)  # leases up to this one are superseded
         self._next: Ints = np.zeros(n, dtype=np.int64)
         self._seq: Ints = np.zeros((DEPTH, n), dtype=np.int64)
@@ -90,7 +92,7 @@ class Ledger:
         b, e, s = (np.where(known, x, -1).astype(np.int64) for x in (beat, epoch, seq))
         same = known & (b == self.beat)
         ranked = (e > self.confirmed_epoch) | ((e == self.confirmed_epoch) & (s >= self.confirmed_seq))
-        later: Bools = known & (b > self.beat)
+        later: Bools = known & self._believed(b, time_s)
         news: Bools = later | (same & ranked)
         self.beat[later] = b[later]
         self.heard_s[later] = time_s[later]
@@ -105,6 +107,22 @@ class Ledger:
         self.settled |= ours | above
         self._tighten_safe(ours)
         return news
+
+    def _believed(self, beat: Ints, time_s: Floats) -> Bools:
+        """Where a heartbeat number is the next of its agent; `beat` is -1 where there is none.
+
+        A number that went back, or far ahead, is a forgery or a replay, unless it stays so for a TTL: then it is the
+        agent that came back with another start number.
+        """
+        first = np.isinf(self.heard_s)
+        with np.errstate(invalid="ignore"):
+            reach = np.where(first, np.inf, BEATS_AHEAD + 1.5 * (time_s - self.heard_s))
+        restarted = (beat >> BOOT_SHIFT) > (self.beat >> BOOT_SHIFT)
+        normal = (beat > self.beat) & ((beat - self.beat <= reach) | restarted)
+        odd = (beat >= 0) & (beat != self.beat) & ~normal
+        self._odd_s = np.where(odd, np.minimum(self._odd_s, time_s), np.inf)
+        believed: Bools = normal | (odd & (time_s - self._odd_s >= self.ttl_s))
+        return believed
 
     def _tighten_safe(self, racks: Bools) -> None:
         """Of `racks` that confirmed a lease, the safe cap they hold is that lease's or a later one's."""
@@ -127,7 +145,8 @@ class Ledger:
 
         The largest of the last confirmed cap, every cap sent since that may be in force, and fresh measured power.
         A silent rack whose leases have all ended counts its safe cap while the meter shows no more than that, else
-        nameplate; so does one that was never heard. A rack that may yet take a predecessor's lease counts nameplate (`found_w` has what it reported).
+        nameplate; so does one that was never heard. A rack that may yet take a predecessor's lease counts nameplate
+        (`found_w` has what it reported).
         """
         sent_w = self.sent_w(now_s)
         measured = np.where(measured_fresh & np.isfinite(measured_w), measured_w, -np.inf)

@@ -19,7 +19,8 @@ MAX_RACKS = 64
 MAX_BYTES = 8192  # 64 racks with the longest numbers need about 5,000
 MAX_COUNT = 2**53  # epochs, sequences and beats must survive a float64
 MAX_CAP_W = 10_000_000
-MAX_TTL_S = 60.0
+MIN_TTL_S, MAX_TTL_S, MAX_DECAY_S = 1.0, 60.0, 600.0
+BOOT_SHIFT = 20  # a heartbeat number is a start number and its seconds: a start counts as 12 days of beats
 MAX_GROUP = 128
 _ROSTER = re.compile(r"[0-9a-f]{16}")
 _GROUP = re.compile(r"[^\x00-\x1f\x7f+#/]+(/[^\x00-\x1f\x7f+#/]+)*")
@@ -137,8 +138,8 @@ def decode_lease(payload: bytes) -> Lease:
         roster=_roster(body["roster"]),
         epoch=_int(body, "epoch", 1, MAX_COUNT),
         seq=_int(body, "seq", 1, MAX_COUNT),
-        ttl_s=_seconds(body, "ttl_s", 1.0),
-        decay_s=_seconds(body, "decay_s", 0.0),
+        ttl_s=_seconds(body, "ttl_s", MIN_TTL_S, MAX_TTL_S),
+        decay_s=_seconds(body, "decay_s", 0.0, MAX_DECAY_S),
         echo=_ints(body, "echo", 0, MAX_COUNT, n),
         cap_w=cap_w,
         safe_cap_w=_ints(body, "safe_cap_w", 0, MAX_CAP_W, n),
@@ -202,10 +203,10 @@ def _int(body: dict[str, Any], key: str, low: int, high: int) -> int:
     return value
 
 
-def _seconds(body: dict[str, Any], key: str, low: float) -> float:
+def _seconds(body: dict[str, Any], key: str, low: float, high: float) -> float:
     value = body[key]
-    if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= MAX_TTL_S:
-        raise LeaseError(f"{key} {str(value)[:40]} is not within {low} to {MAX_TTL_S} s")
+    if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        raise LeaseError(f"{key} {str(value)[:40]} is not within {low} to {high} s")
     return float(value)
 
 

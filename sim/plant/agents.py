@@ -15,7 +15,9 @@ class Agents:
     def __init__(self, site: Site, now_s: float, *, boot: int, seed: int) -> None:
         safe = np.array([r.safe_cap_w for r in site.racks])
         self.groups: dict[str, Group] = compile_groups(site.lease_groups, [r.id for r in site.racks])
-        self.holder = Holder(np.floor(safe).astype(np.int64), now_s, boot=boot, seed=seed)
+        most = np.array([r.max_w for r in site.racks])
+        boot_w, max_w = np.floor(safe).astype(np.int64), np.floor(most).astype(np.int64)
+        self.holder = Holder(boot_w, now_s, max_w=max_w, boot=boot, seed=seed)
         self.refused = 0  # rack leases not taken, all time
         self.garbled = 0  # messages that meant no group of ours
 
