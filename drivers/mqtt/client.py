@@ -76,8 +76,14 @@ class _Client(aiomqtt.Client):
     """Waits for a socket to become writable only while it is open.
 
     aiomqtt 2.5.1 asks one loop turn late by number; a publish that meets a dead connection would then watch a
-    number that is closed, or already someone else's.
+    number that is closed, or already someone else's. How a connection ended is looked at once, so that no future
+    complains at its end that nobody did.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for future in (self._connected, self._disconnected):
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         def write() -> None:
