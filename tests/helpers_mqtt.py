@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from helpers_programs import need_program
+from helpers_programs import free_port, need_program
 
 from drivers.clock import RealClock
 from drivers.inventory import Inventory, compile_inventory
@@ -29,7 +29,7 @@ def open_broker(kind: Kind, username: str | None = None, password: str | None = 
     """A running broker; skips where its program is missing."""
     if kind == "mosquitto":
         need_program("mosquitto", "mosquitto")
-    with Broker(kind=kind, username=username, password=password) as broker:
+    with Broker(free_port(), kind=kind, username=username, password=password) as broker:
         yield broker
 
 
@@ -38,7 +38,7 @@ async def pause(seconds: float) -> None:
     await CLOCK.sleep_until(CLOCK.now_s() + seconds)
 
 
-async def until(good: Callable[[], bool], limit_s: float = 10.0, step_s: float = 0.02) -> None:
+async def until(good: Callable[[], bool], limit_s: float = 30.0, step_s: float = 0.02) -> None:
     """Wait until `good`; AssertionError after the limit."""
     end_s = CLOCK.now_s() + limit_s
     while not good():
@@ -115,14 +115,23 @@ class Ends:
         leases = [self.ledger.lease(g, caps, self.safe_w, self.sent_s) for g in self.plant.groups.values()]
         return self.wires.send(leases)
 
-    async def cycle(self, cap_w: float, settle_s: float = 0.15) -> int:
-        """Reports, confirmation, leases, each given time to arrive."""
+    async def cycle(self, cap_w: float) -> int:
+        """Reports, confirmation, leases; waits for each to arrive while there is a link, for 10 s at most."""
+        heard, handled, linked = self._reports(), len(self.latencies_s), self.plant.up
         self.report()
-        await pause(settle_s)
+        await self._arrived(lambda: not linked or self._reports() >= heard + len(self.plant.groups))
         self.confirm()
         taken = self.send(cap_w)
-        await pause(settle_s)
+        await self._arrived(lambda: len(self.latencies_s) >= handled + taken)
         return taken
+
+    def _reports(self) -> int:
+        return self.wires.counters.get("agents.reports", 0)
+
+    async def _arrived(self, good: Callable[[], bool]) -> None:
+        end_s = CLOCK.now_s() + 10.0
+        while not good() and CLOCK.now_s() < end_s:
+            await pause(0.01)
 
     def charge_w(self) -> Floats:
         """What the ledger charges now, without any meter."""

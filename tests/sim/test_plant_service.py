@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_modbus import free_port
 from helpers_mqtt import open_broker, until
+from helpers_programs import free_port
 from helpers_site import tiny_site
 
 from drivers.clock import RealClock

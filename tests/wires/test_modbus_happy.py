@@ -1,7 +1,8 @@
 """The reader against the plant's servers over real sockets: every profile, own connections and gateways."""
 
 import numpy as np
-from helpers_modbus import CLOCK, PROFILES, free_port, modbus_site, own_device, reader_for, sample, unit_device, until
+from helpers_modbus import CLOCK, PROFILES, modbus_site, own_device, reader_for, sample, unit_device, until
+from helpers_programs import free_port
 
 from drivers.points import Quality
 from drivers.site.model import Gateway

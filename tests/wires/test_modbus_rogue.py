@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers_modbus import (
     PROFILES,
-    free_port,
     modbus_site,
     own_device,
     pause,
@@ -18,6 +17,7 @@ from helpers_modbus import (
     unit_device,
     until,
 )
+from helpers_programs import free_port
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -216,7 +216,7 @@ async def test_liars_yield_no_value_and_are_left_alone(answer: Answer) -> None:
         assert np.isnan(rig.value(CDU, "flow_lpm")).all()
         assert (rig.quality(CDU) >= Quality.BAD).all()
         honest = True
-        await until(lambda: rig.good(CDU), 10.0)
+        await until(lambda: rig.good(CDU))
 
 
 async def test_a_late_reply_is_counted_and_not_taken_for_the_next() -> None:
@@ -248,7 +248,7 @@ async def test_it_starts_with_nobody_there() -> None:
         assert (rig.quality(CDU) == Quality.NEVER).all()
         assert np.isnan(rig.value(CDU, "flow_lpm")).all()
         async with rogue(site.devices[0].port, lambda data: [good_reply(data)]):
-            await until(lambda: rig.good(CDU), 8.0)
+            await until(lambda: rig.good(CDU))
 
 
 def test_reply_heads_are_what_a_reply_begins_with() -> None:

