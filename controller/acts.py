@@ -17,6 +17,9 @@ from drivers.clock import Clock
 from drivers.site.model import Site
 
 FILE = "acts.jsonl"
+KEPT = 20  # refusals that are remembered
+LONGEST_LINE = 1 << 16
+CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 
 
 class ActError(ValueError):
@@ -61,30 +64,40 @@ def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[
 
 
 class Acts:
-    """The acts of one site as the present Requests; `poll` costs one stat when nothing changed."""
+    """The acts of one site as the present Requests; `poll` costs one stat when nothing changed.
+
+    `refused` holds the last lines that could not be taken, `refusals` counts all of them.
+    """
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
         self._first = self.requests = Requests(mode=mode)
         self.refused: list[str] = []
+        self.refusals = 0
 
     def poll(self) -> Requests:
-        """Take in what was appended; a line that cannot be an act is refused, and said in `refused`."""
+        """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
+
+        OSError when the file cannot be read: `requests` still holds what was asked before.
+        """
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return self.requests
         if size < self._read:  # not the file that was read: begin again rather than miss what follows
-            self.refused.append(f"{self._path.name}: cut from {self._read} to {size} bytes; read again from its start")
+            self._refuse(f"cut from {self._read} to {size} bytes; read again from its start")
             self.requests, self._read, self._rest = self._first, 0, b""
         if size > self._read:
             with self._path.open("rb") as file:
                 file.seek(self._read)
-                data = self._rest + file.read(size - self._read)
-            self._read = size
-            *lines, self._rest = data.split(b"\n")
+                data = file.read(min(size - self._read, CHUNK))
+            self._read += len(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
             for line in filter(None, lines):
                 self._take(line)
+            if len(self._rest) > LONGEST_LINE:
+                self._refuse(f"a line of more than {LONGEST_LINE} bytes: {self._rest[:80]!r}")
+                self._rest = b""
         return self.requests
 
     def _take(self, line: bytes) -> None:
@@ -93,15 +106,19 @@ class Acts:
             if not isinstance(act, dict):
                 raise ActError("not an object")
             self.requests = apply(self.requests, check(self._site, act))
-        except (ValueError, RecursionError) as error:
-            self.refused.append(f"{self._path.name}: {error}: {line[:80]!r}")
+        except Exception as error:  # whatever stands there, it is not an act
+            self._refuse(f"{error}: {line[:80]!r}")
+
+    def _refuse(self, why: str) -> None:
+        self.refusals += 1
+        self.refused = [*self.refused[1 - KEPT :], f"{self._path.name}: {why}"]
 
 
 def apply(now: Requests, act: dict[str, Any]) -> Requests:
     """Requests after one checked act."""
     if act["act"] == "envelope":
         watts = None if act["mw"] is None else float(act["mw"]) * 1e6
-        return replace(now, envelope_w=watts, envelope_by=str(act.get("by", "")))
+        return replace(now, envelope_w=watts, envelope_by=str(act.get("by", ""))[:40])
     if act["act"] == "mode":
         return replace(now, mode=Mode[act["mode"].upper()])
     racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}

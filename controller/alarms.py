@@ -11,8 +11,11 @@ from drivers.points import Quality
 from drivers.wires import LinkHealth
 
 
-def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[str]:
-    """Alarms of this cycle, gravest first; each says what is wrong and what it means."""
+def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth], outranked: int = 0) -> list[str]:
+    """Alarms of this cycle, gravest first; each says what is wrong and what it means.
+
+    `outranked` is the number of racks that obey a higher epoch than ours.
+    """
     image, known, orders = frames.image, frames.estimate, frames.orders
     said: list[str] = []
     over = np.flatnonzero(known.load_w > frames.limits.limit_w * 1.005)
@@ -22,6 +25,8 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth]) -> list[st
             f"{len(over)} limit(s) exceeded, worst {plan.row_name[worst]}: "
             f"{known.load_w[worst] / 1e6:.2f} of {frames.limits.limit_w[worst] / 1e6:.2f} MW"
         )
+    if outranked:
+        said.append(f"{outranked} racks obey another controller (higher epoch): our caps do not reach them")
     riding = np.flatnonzero(image.riding)
     if len(riding):
         names = ", ".join(plan.row_name[i] for i in riding[:3])

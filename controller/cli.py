@@ -33,7 +33,7 @@ def run(
     from drivers.site.problems import SiteError
 
     try:
-        with view.sink(as_json) as sink:
+        with view.log_lines(), view.sink(as_json) as sink:
             run_service(resolve_site(site), RealClock(), Mode.SHADOW if shadow else Mode.LIVE, sink, state, stop_within)
     except (SiteError, ServiceError) as error:
         _fail(str(error))

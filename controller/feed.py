@@ -13,6 +13,7 @@ from drivers.wires import LinkHealth
 
 CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
 TOP = 6
+ILL_TOP = 16  # wires in trouble that a frame names; the rest are counted
 
 
 def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
@@ -41,12 +42,24 @@ def capped(frames: Frames, plan: Plan) -> np.ndarray:
     return frames.orders.cap_w < frames.estimate.demand_w - CAPPED_SHARE * plan.max_w
 
 
-def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[str, float]) -> dict[str, Any]:
-    """Everything the view shows; powers in W, times in s."""
+def frame(
+    plan: Plan,
+    frames: Frames,
+    links: Sequence[LinkHealth],
+    timing: dict[str, float],
+    outranked: int = 0,
+    said: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything the view shows; powers in W, times in s. `said` are the service's own alarms.
+
+    `envelope_binds`: the envelope row holds most of the capped racks, and no capped rack is being paced.
+    """
     known, orders, bounds = frames.estimate, frames.orders, frames.limits
     is_capped = capped(frames, plan)
     no_reason = is_capped & (orders.reason == Reason.FREE)
     by_row = is_capped & (orders.reason == Reason.ROW)
+    paced = int((is_capped & (orders.reason == Reason.PACE)).sum())
+    ill = sorted((x for x in links if not x.up or x.devices_silent), key=lambda x: (x.up, -x.devices_silent))
     env = plan.envelope_row
     return {
         "cycle": frames.image.cycle,
@@ -54,7 +67,7 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "mode": orders.mode.name.lower(),
         "envelope_w": bounds.envelope_w,
         "envelope_by": bounds.narrowed_by[env],
-        "envelope_binds": bool(2 * (by_row & (orders.row == env)).sum() > is_capped.sum()),
+        "envelope_binds": paced == 0 and bool(2 * (by_row & (orders.row == env)).sum() > is_capped.sum()),
         "load_w": _number(known.load_w[env]),
         "racks_w": _number(np.nansum(known.rack_power_w)),
         "other_w": _number(known.other_w[env]),
@@ -63,6 +76,7 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "racks": len(plan.max_w),
         "racks_capped": int(is_capped.sum()),
         "racks_capped_without_reason": int(no_reason.sum()),
+        "racks_paced": paced,
         "racks_known": int(known.rack_known.sum()),
         "covered": known.covered,
         "points": dict(
@@ -73,8 +87,10 @@ def frame(plan: Plan, frames: Frames, links: Sequence[LinkHealth], timing: dict[
         "jobs": _jobs(plan, frames, is_capped),
         "reasons": _reasons(plan, frames, is_capped),
         "points_per_s": sum(link.points_per_s for link in links),
-        "links": [vars(link) for link in links],
-        "alarms": alarms.standing(plan, frames, links),
+        "wires": len(links),
+        "wires_down": sum(not link.up for link in links),
+        "links": [vars(link) for link in ill[:ILL_TOP]],
+        "alarms": alarms.standing(plan, frames, links, outranked) + list(said),
         **timing,
     }
 

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from controller import cycle, feed
 from controller.acts import Acts, next_epoch, state_dir
-from controller.frames import Frames, Mode
+from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from drivers.building import Building
@@ -27,6 +28,8 @@ from drivers.site.model import Site
 PERIOD_S = 1.0
 LATE_S = 0.5  # a cycle that starts this late, or is skipped, is a late one
 STEP_BUDGET_S = 0.5
+NOTIFY_S = 0.1
+REFUSED_S = 600.0  # how long an alarm names a refused act
 LEAVE_S = 60.0  # longest ramp to the safe caps at a clean stop
 Sink = Callable[[dict[str, Any]], None]
 
@@ -39,7 +42,8 @@ def notify(message: str) -> None:
     """Tell systemd (sd_notify protocol); nothing where it does not listen."""
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(NOTIFY_S)  # systemd busy or gone is no reason to stop
             sock.connect("\0" + path[1:] if path.startswith("@") else path)
             sock.sendall(message.encode())
 
@@ -70,8 +74,9 @@ class Service:
         self._acts = Acts(folder, site, mode)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         self._shadow = mode == Mode.SHADOW
-        self._leaving = False
-        self._late = self._failed = 0
+        self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
+        self._late = self._failed = self._refusals = 0
+        self._refused_s = -np.inf
         self._jitter_s: deque[float] = deque(maxlen=600)
         self.stop = asyncio.Event()
 
@@ -85,11 +90,14 @@ class Service:
         leave_by_s = np.inf
         try:
             while self._clock.now_s() < leave_by_s:
+                planned_s = due_s + PERIOD_S
                 due_s = self._next_due(due_s)
                 await self._clock.sleep_until(due_s)
                 if self.stop.is_set() and not self._leaving:
-                    self._leaving, leave_by_s = True, self._clock.now_s() + (0.0 if self._shadow else leave_s)
-                if self._tick(due_s) and self._leaving:
+                    self._leaving, leave_by_s = True, self._clock.now_s() + leave_s
+                    if not self._leased:
+                        break
+                if self._tick(planned_s, due_s) and self._leaving:
                     break
         finally:
             notify("STOPPING=1")
@@ -101,36 +109,72 @@ class Service:
         self._late += max(missed, 0)
         return due_s + PERIOD_S * (1 + max(missed, 0))
 
-    def _tick(self, due_s: float) -> bool:
-        """One cycle; True when leaving is finished. The watchdog is fed only after a good one."""
+    def _tick(self, planned_s: float, due_s: float) -> bool:
+        """One cycle; True when no rack holds a lease above its safe cap. Only a good one feeds the watchdog."""
         began_s, began = self._clock.now_s(), perf_s()
-        self._jitter_s.append(began_s - due_s)
+        self._jitter_s.append(began_s - planned_s)
         self._late += began_s - due_s > LATE_S
-        requests = self._acts.poll()
-        if self._leaving:
-            requests = replace(requests, mode=Mode.OFF)
-        elif self._shadow:
-            requests = replace(requests, mode=Mode.SHADOW)
+        said: list[str] = []
+        requests = self._requests(began_s, said)
         try:
-            frames, commands = cycle.step(self._plan, self._building.snapshot(began_s), requests, self._state)
+            shot = self._building.snapshot(began_s)
+            frames, commands = cycle.step(self._plan, shot, requests, self._state)
+            self._building.send(commands)
         except Exception:
-            # nothing goes out and the watchdog is not fed: leases in force hold, then fall to the safe caps
+            # the watchdog is not fed: leases in force hold, then fall to the safe caps
             self._failed += 1
-            logging.exception("cycle failed (%d so far); nothing was written", self._failed)
+            logging.exception("cycle failed (%d so far)", self._failed)
             return False
-        self._building.send(commands)
         took_s = perf_s() - began
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
-        caps = sum(len(c.lease.cap_w) for c in commands)
-        links = self._building.health()
-        self._sink(feed.frame(self._plan, frames, links, self._timing(took_s, caps)))
-        return self._left(frames)
+        left = self._left(frames)
+        self._leased = (self._leased or bool(commands)) and not (requests.mode == Mode.OFF and left)
+        self._show(frames, self._timing(took_s, sum(len(c.lease.cap_w) for c in commands)), said)
+        return left
+
+    def _requests(self, now_s: float, said: list[str]) -> Requests:
+        """What operators ask for now, and in `said` what is wrong with it; the last good word holds meanwhile."""
+        try:
+            requests = self._acts.poll()
+        except Exception as error:
+            requests = self._acts.requests
+            said.append(f"acts cannot be read, the last ones hold: {error}")
+        if self._acts.refusals > self._refusals:
+            self._refusals, self._refused_s = self._acts.refusals, now_s
+        if now_s - self._refused_s < REFUSED_S:
+            said.append(f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}")
+        return replace(requests, mode=self._mode(requests.mode))
+
+    def _mode(self, asked: Mode) -> Mode:
+        """Started as shadow, nothing else; leases that are held are given back before anything falls silent."""
+        if self._shadow:
+            return Mode.SHADOW
+        if self._leaving or (asked == Mode.SHADOW and self._leased):
+            return Mode.OFF
+        return asked
+
+    def _show(self, frames: Frames, timing: dict[str, float], said: list[str]) -> None:
+        """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
+        try:
+            links = self._building.health()
+            outranked = int(self._state.ledger.outranked.sum())
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said))
+        except Exception:
+            logging.exception("the cycle was good, it could not be shown")
 
     def _left(self, frames: Frames) -> bool:
-        """Every agent confirms a cap at or below its safe cap."""
-        found = frames.estimate.cap_found_w
-        return bool((np.nan_to_num(found) <= frames.orders.safe_cap_w + 1.0).all())
+        """No rack holds a lease of ours above its safe cap.
+
+        It confirms a cap at or below it and none above is under way, or it obeys another controller, or it has been
+        silent until every lease was over.
+        """
+        control, ledger = self._plan.site.control, self._state.ledger
+        over_s = 2.0 * control.lease_ttl_s + control.lease_decay_s
+        lapsed = frames.image.age_s[self._plan.agent_slot["cap_w"]] > over_s
+        may_hold_w = np.fmax(frames.estimate.cap_found_w, ledger.sent_w(frames.image.now_s))
+        at_safe = np.nan_to_num(may_hold_w) <= frames.orders.safe_cap_w + 1.0
+        return bool((at_safe | lapsed | ledger.outranked).all())
 
     def _timing(self, took_s: float, caps: int) -> dict[str, float]:
         jitter_ms = 1000.0 * np.abs(np.array(self._jitter_s))

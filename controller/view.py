@@ -1,18 +1,23 @@
 """Terminal view of the feed: what an operator must see in five seconds."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO, TypeVar
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from drivers.supervise import Outlet, OutletHandler, own_text
+
+T = TypeVar("T")
 FULL = 40  # width of a bar
+LOG_LINES = 200  # that wait for a slow reader
 
 
 def mw(watts: float | None) -> str:
@@ -93,17 +98,67 @@ def _alarms(frame: dict[str, Any]) -> RenderableType:
 
 @contextmanager
 def sink(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Where frames go: JSON lines for a program, a live screen on a terminal, a line a second elsewhere."""
-    if as_json:
-        yield _write_line
-    elif sys.stdout.isatty():
-        with Live(screen=True, auto_refresh=False) as live:
-            yield lambda frame: live.update(screen(frame), refresh=True)
+    """Where frames go: JSON lines for a program, a live screen on a terminal, a line a second elsewhere.
+
+    Taking a frame never waits: a paused terminal or a reader that is slow or gone misses frames, control does not.
+    """
+    outlet: Outlet[dict[str, Any]]
+    if sys.stdout.isatty() and not as_json:
+        outlet = Outlet(lambda: live(_screen))
     else:
-        yield lambda frame: print(line(frame), flush=True)
+        outlet = Outlet(lambda: lines(compact if as_json else line))
+    try:
+        yield outlet.put
+    finally:
+        outlet.close()
 
 
-def _write_line(frame: dict[str, Any]) -> None:
-    """One JSON line; a reader that has gone away never stops the controller."""
-    with suppress(BrokenPipeError):
-        print(json.dumps(frame, separators=(",", ":")), flush=True)
+def _screen(frame: dict[str, Any]) -> RenderableType:
+    return screen(frame)
+
+
+@contextmanager
+def lines(text: Callable[[T], str], stream: TextIO | None = None) -> Iterator[Callable[[T], None]]:
+    """What writes one line for each thing, to a file of its own on `stream` (standard output)."""
+    file = own_text(stream or sys.stdout)
+
+    def show(thing: T) -> None:
+        file.write(text(thing) + "\n")
+        file.flush()
+
+    with suppress(OSError), file:
+        yield show
+
+
+@contextmanager
+def live(draw: Callable[[T], RenderableType]) -> Iterator[Callable[[T], None]]:
+    """What draws each thing on the whole terminal; it touches no other stream, so that nobody waits for its locks."""
+    file = own_text(sys.stdout)
+    drawing = Live(
+        console=Console(file=file, force_terminal=True),
+        screen=True,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with suppress(OSError), file, drawing:
+        yield lambda thing: drawing.update(draw(thing), refresh=True)
+
+
+@contextmanager
+def log_lines() -> Iterator[None]:
+    """Log lines to standard error, through an outlet: a paused terminal stops no cycle that has something to log."""
+    outlet: Outlet[str] = Outlet(lambda: lines(str, sys.stderr), LOG_LINES)
+    handler = OutletHandler(outlet)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        outlet.close()
+
+
+def compact(frame: dict[str, Any]) -> str:
+    """One JSON line."""
+    return json.dumps(frame, separators=(",", ":"))

@@ -1,12 +1,19 @@
-"""Tasks that outlive their errors: restarted with back-off, with the age of their last success."""
+"""Tasks that outlive their errors, restarted with back-off, and outlets that no slow reader can hold up."""
 
 import asyncio
 import logging
+import os
 import random
+import threading
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from typing import Generic, TextIO, TypeVar
 
 from drivers.clock import Clock
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -92,3 +99,65 @@ class Supervisor:
                 log.exception("%s failed, starting it again", watched.name)
             watched.failures += 1
             await self._clock.sleep_until(self._clock.now_s() + self._backoff.wait_s(watched.failures))
+
+
+class Outlet(Generic[T]):
+    """A daemon thread that shows things to a reader who may be slow, paused or gone: `put` never waits.
+
+    At most `depth` things wait, the oldest is dropped. `opening` gives the context in which the thread works, and in
+    it the function that shows one thing; an OSError of either is the reader's loss alone.
+    """
+
+    def __init__(self, opening: Callable[[], AbstractContextManager[Callable[[T], object]]], depth: int = 2) -> None:
+        self._opening = opening
+        self._waiting: deque[T] = deque(maxlen=depth)
+        self._change = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def put(self, thing: T) -> None:
+        """Hand over one thing to show."""
+        with self._change:
+            self._waiting.append(thing)
+            self._change.notify()
+
+    def close(self, within_s: float = 1.0) -> bool:
+        """Show what still waits, for at most `within_s` [s]; whether all of it was shown or given up."""
+        with self._change:
+            self._closed = True
+            self._change.notify()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        with suppress(OSError), self._opening() as show:
+            while (thing := self._next()) is not None:
+                try:
+                    show(thing)
+                except OSError:
+                    continue
+                except Exception:
+                    log.exception("one thing could not be shown")
+
+    def _next(self) -> T | None:
+        with self._change:
+            self._change.wait_for(lambda: self._waiting or self._closed)
+            return self._waiting.popleft() if self._waiting else None
+
+
+def own_text(stream: TextIO) -> TextIO:
+    """A file of its own on what `stream` writes to: a thread stuck in it holds no lock that the exit needs."""
+    return open(os.dup(stream.fileno()), "w", encoding="utf-8", errors="replace")
+
+
+class OutletHandler(logging.Handler):
+    """Log lines through an outlet."""
+
+    def __init__(self, outlet: Outlet[str]) -> None:
+        super().__init__()
+        self._outlet = outlet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over one line."""
+        self._outlet.put(self.format(record))

@@ -8,13 +8,14 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from drivers.clock import Clock, RealClock
 from drivers.lease import Lease
 from drivers.profile import Profile, load_profiles
 from drivers.site.model import Device, Site
+from drivers.supervise import Outlet, own_text
 from sim.plant.base import DT_S
 from sim.plant.devices import Panel
 from sim.plant.events import Scenario
@@ -179,19 +180,25 @@ def human_line(second: Second) -> str:
 
 
 async def serve(site: Site, scenario: Scenario, *, seed: int, speed: float, as_json: bool) -> None:
-    """Run a plant until SIGINT, SIGTERM or the end of standard output's reader."""
+    """Run a plant until SIGINT or SIGTERM; a reader of standard output that is slow or gone ends nothing."""
     line = truth_line if as_json else human_line
-
-    def tell(second: Second) -> None:
-        try:
-            print(line(second), flush=True)
-        except BrokenPipeError:
-            service.stop.set()
-
-    service = PlantService(site, scenario, seed=seed, speed=speed, tell=tell)
+    outlet: Outlet[Second] = Outlet(_printing(line))
+    service = PlantService(site, scenario, seed=seed, speed=speed, tell=outlet.put)
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, service.stop.set)
-    await service.run()
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    try:
+        await service.run()
+    finally:
+        outlet.close()
+
+
+def _printing(
+    line: Callable[[Second], str],
+) -> Callable[[], contextlib.AbstractContextManager[Callable[[Second], None]]]:
+    @contextlib.contextmanager
+    def opening() -> Iterator[Callable[[Second], None]]:
+        with contextlib.suppress(OSError), own_text(sys.stdout) as file:
+            yield lambda second: print(line(second), file=file, flush=True)
+
+    return opening

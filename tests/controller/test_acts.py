@@ -101,6 +101,27 @@ def test_no_line_can_stop_the_controller(tmp_path: Path, line: bytes) -> None:
     assert len(running.refused) == 1
 
 
+def test_refusals_are_counted_and_only_the_last_are_kept(tmp_path: Path) -> None:
+    (tmp_path / acts.FILE).write_bytes(b"".join(b"rubbish %d\n" % i for i in range(1000)))
+    running = Acts(tmp_path, SITE)
+    running.poll()
+    assert running.refusals == 1000
+    assert len(running.refused) == acts.KEPT
+    assert "rubbish 999" in running.refused[-1]
+
+
+def test_a_line_without_end_is_refused_and_not_kept(tmp_path: Path) -> None:
+    (tmp_path / acts.FILE).write_bytes(b"x" * 5_000_000)
+    running = Acts(tmp_path, SITE)
+    for _ in range(10):
+        assert running.poll() == Requests()
+    assert running.refusals == 5  # one a chunk
+    with (tmp_path / acts.FILE).open("ab") as file:
+        file.write(b"\n")
+    write(tmp_path, FULL)
+    assert running.poll().envelope_w == 200e3
+
+
 @pytest.mark.parametrize(
     ("act", "says"),
     [

@@ -85,6 +85,11 @@ def test_disobedience_is_said(b: Bench, quiet: Frames) -> None:
     assert said.startswith("2 racks draw more than their cap")
 
 
+def test_a_second_controller_with_a_higher_epoch_is_said(b: Bench, quiet: Frames) -> None:
+    (said,) = alarms.standing(b.plan, quiet, [UP], outranked=3)
+    assert said.startswith("3 racks obey another controller")
+
+
 @pytest.mark.parametrize(("reason", "word"), [(Reason.FLOOR, "floors"), (Reason.GUARD, "guard")])
 def test_floors_and_cuts_are_said(b: Bench, quiet: Frames, reason: Reason, word: str) -> None:
     codes = np.full(b.racks, reason, dtype=np.uint8)

@@ -1,9 +1,14 @@
 """The frame for people and programs, and the terminal that shows it."""
 
+import fcntl
 import io
 import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
@@ -11,6 +16,8 @@ from rich.console import Console
 
 from controller import feed, view
 from controller.frames import Frames, Mode, Reason
+from drivers.clock import RealClock
+from drivers.supervise import Outlet
 from drivers.wires import LinkHealth
 from sim.lab.lockstep import LockStep
 from sim.scenarios import load_scenario
@@ -133,11 +140,102 @@ def test_one_line_a_second_fits_a_log(hall: LockStep, one: Frames) -> None:
     assert "live" in text
 
 
-def test_json_lines_go_out_whole(hall: LockStep, one: Frames, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_go_out_whole(hall: LockStep, one: Frames, capfd: pytest.CaptureFixture[str]) -> None:
     frame = feed.frame(hall.plan, one, LINKS, TIMING)
     with view.sink(as_json=True) as sink:
         sink(frame)
-    assert json.loads(capsys.readouterr().out)["cycle"] == frame["cycle"]
+    assert json.loads(capfd.readouterr().out)["cycle"] == frame["cycle"]
+
+
+@contextmanager
+def paused() -> Iterator[tuple[TextIO, int]]:
+    """A pipe that nobody reads and that takes little; its writing and its reading end."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with open(writing, "w") as file:
+        try:
+            yield file, reading
+        finally:
+            with suppress(OSError):
+                os.close(reading)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_paused_reader_holds_nobody_up_and_sees_the_newest_frames(
+    hall: LockStep, frames: dict[str, Frames], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    frame = feed.frame(hall.plan, frames["capped"], LINKS, TIMING)
+    with paused() as (file, reading):
+        monkeypatch.setattr(sys, "stdout", file)
+        with view.sink(as_json) as sink:
+            for cycle in range(400):  # some 100 times what the pipe takes; a sink that waits would never end
+                sink(frame | {"cycle": cycle})
+            got = b""
+            while b" 399 " not in got and b'"cycle":399' not in got:
+                got += os.read(reading, 1 << 16)
+        assert len(got.splitlines()) < 200
+
+
+def test_a_reader_that_never_comes_back_does_not_keep_the_process_from_ending(
+    hall: LockStep, frames: dict[str, Frames], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = feed.frame(hall.plan, frames["capped"], LINKS, TIMING)
+    with paused() as (file, _):
+        monkeypatch.setattr(sys, "stdout", file)
+        before_s = RealClock().now_s()
+        with view.sink(as_json=True) as sink:
+            for _ in range(20):
+                sink(frame)
+        assert RealClock().now_s() - before_s < 5.0
+
+
+def test_a_reader_that_has_gone_is_no_error(
+    hall: LockStep, frames: dict[str, Frames], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = feed.frame(hall.plan, frames["capped"], LINKS, TIMING)
+    with paused() as (file, reading):
+        os.close(reading)
+        monkeypatch.setattr(sys, "stdout", file)
+        with view.sink(as_json=True) as sink:
+            for _ in range(20):
+                sink(frame)
+    assert caplog.text == ""
+
+
+def test_a_frame_that_cannot_be_drawn_costs_itself_only(caplog: pytest.LogCaptureFixture) -> None:
+    shown = list[str]()
+
+    @contextmanager
+    def opening() -> Iterator[Callable[[str], object]]:
+        yield lambda x: shown.append(str(1 / len(x)))
+
+    outlet: Outlet[str] = Outlet(opening, depth=3)
+    outlet.put("")
+    outlet.put("ab")
+    assert outlet.close()
+    assert shown == ["0.5"]
+    assert "could not be shown" in caplog.text
+
+
+def test_of_all_wires_those_in_trouble_are_named_and_the_rest_counted(
+    hall: LockStep, frames: dict[str, Frames]
+) -> None:
+    well = [LinkHealth(f"gw{i}", True, 35, 0, 400.0) for i in range(300)]
+    ill = [LinkHealth(f"bad{i}", True, 35, i + 1, 400.0) for i in range(100)]
+    got = feed.frame(hall.plan, frames["capped"], [*well, *ill, LINKS[1]], TIMING)
+    assert (got["wires"], got["wires_down"]) == (401, 1)
+    assert [x["name"] for x in got["links"][:2]] == ["mqtt", "bad99"]
+    assert len(got["links"]) == feed.ILL_TOP
+    assert feed.frame(hall.plan, frames["capped"], well, TIMING)["links"] == []
+
+
+def test_while_racks_are_paced_the_envelope_is_not_what_binds(hall: LockStep, frames: dict[str, Frames]) -> None:
+    f = frames["capped"]
+    reason = f.orders.reason.copy()
+    rack = np.flatnonzero(feed.capped(f, hall.plan))[0]
+    reason[rack] = Reason.PACE
+    got = feed.frame(hall.plan, replace(f, orders=replace(f.orders, reason=reason)), LINKS, TIMING)
+    assert (got["racks_paced"], got["envelope_binds"]) == (1, False)
 
 
 @pytest.mark.parametrize(("share", "style"), [(0.5, "grey70"), (0.98, "yellow"), (1.2, "red")])

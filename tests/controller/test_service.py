@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers_control import Bench, Wiring, bench
 
-from controller import acts, service
+from controller import acts, feed, service
 from controller.frames import Mode
 from controller.service import Service, ServiceError
 from drivers.building import Building
@@ -140,6 +140,7 @@ async def test_late_cycles_are_counted_and_never_caught_up(rig: Rig) -> None:
     """The fifth cycle takes 3.4 s: three ticks are gone, the next one stands on the old grid."""
     rig.at(5, lambda: rig.clock.advance(3.4))
     await rig.run(12)
+    assert [round(f["jitter_ms"]) for f in rig.frames[4:7]] == [0, 3000, 0]  # against the tick that was planned
     steps = np.diff(rig.building.read_at_s[:12])
     assert steps[:4] == pytest.approx(1.0)
     assert steps[4] == pytest.approx(4.0)
@@ -166,6 +167,114 @@ async def test_a_failed_cycle_feeds_no_watchdog_writes_nothing_and_ends_nothing(
     assert len(rig.building.sent) == rig.building.readings - 3
     assert rig.frames[-1]["failed_cycles"] == 3
     assert "the instruments are on fire" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["health", "sink", "feed"])
+async def test_what_only_shows_the_cycle_cannot_end_it(
+    rig: Rig,
+    systemd: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+) -> None:
+    def burst(*_: object) -> None:
+        raise OSError("the display is on fire")
+
+    if broken == "health":
+        monkeypatch.setattr(rig.building, "health", burst)
+    elif broken == "sink":
+        monkeypatch.setattr(rig.service, "_sink", burst)
+    else:
+        monkeypatch.setattr(feed, "frame", burst)
+    await rig.run(10)
+    assert systemd().count("WATCHDOG=1") == rig.building.readings >= 10
+    assert rig.frames == []
+    assert sum(n for _, n in rig.building.sent) > 0
+    assert "the display is on fire" in caplog.text
+
+
+async def test_wires_that_refuse_a_command_fail_the_cycle_and_not_the_ramp_of_the_end(
+    rig: Rig, systemd: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    send = rig.building.send
+
+    def burst(_: object) -> int:
+        monkeypatch.setattr(rig.building, "send", send)
+        raise OSError("no buffer")
+
+    rig.at(6, lambda: monkeypatch.setattr(rig.building, "send", burst))
+    await rig.run(10, leave_s=60.0)
+    assert systemd().count("WATCHDOG=1") == rig.building.readings - 1
+    assert (rig.building.holder.cap_w <= 60000).all()
+    assert "no buffer" in caplog.text
+
+
+async def test_acts_that_cannot_be_read_leave_the_last_ones_in_force_and_are_said(rig: Rig) -> None:
+    path, site = rig.folder / acts.FILE, rig.bench.site
+    rig.at(3, lambda: acts.append(rig.folder, site, rig.clock, "ann", "test", {"act": "envelope", "mw": 0.3}))
+
+    def spoil() -> None:
+        path.unlink()
+        path.mkdir()  # opening it is an error
+        for i in range(200):
+            (path / f"{i}").touch()
+
+    rig.at(6, spoil)
+    await rig.run(12)
+    assert len(rig.frames) >= 12
+    assert all("by ann" in f["envelope_by"] for f in rig.frames[4:12])
+    assert any("cannot be read" in x for x in rig.frames[9]["alarms"])
+
+
+async def test_a_refused_act_is_said_for_a_while(rig: Rig) -> None:
+    rig.at(3, lambda: (rig.folder / acts.FILE).write_bytes(b"envelope 200, please\n"))
+    await rig.run(12)
+    assert not any("refused" in x for x in rig.frames[1]["alarms"])
+    assert any("1 acts refused" in x and "200, please" in x for x in rig.frames[8]["alarms"])
+
+
+async def test_from_live_to_shadow_the_leases_are_given_back_first(rig: Rig) -> None:
+    """75 kW to 60 kW on four racks at 4 kW/s takes 15 s; only then it is shadow, and silent."""
+
+    def ask(mode: str) -> Event:
+        act = {"act": "mode", "mode": mode}
+        return lambda: acts.append(rig.folder, rig.bench.site, rig.clock, "ann", "test", act)
+
+    rig.at(10, ask("shadow"))
+    held_w = list[int]()
+    rig.at(50, lambda: held_w.extend(rig.building.holder.cap_w.tolist()))
+    await rig.run(50)
+    modes = [f["mode"] for f in rig.frames]
+    assert modes[9] == "live"
+    turned = modes.index("shadow")
+    assert set(modes[10:turned]) == {"off"}
+    assert 15 <= turned - 10 <= 25
+    assert set(modes[turned:]) == {"shadow"}
+    total_w = [f["caps_w"] for f in rig.frames[10:turned]]
+    assert (np.diff(total_w) >= -4e3 - 1.0).all()
+    assert all(w <= 60000 for w in held_w)
+    assert sum(n for t, n in rig.building.sent[turned:]) == 0
+
+
+async def test_started_as_shadow_it_never_sends_not_even_at_its_end(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Mode.SHADOW)
+    await rig.run(10, leave_s=60.0)
+    gc.unfreeze()
+    assert {f["mode"] for f in rig.frames} == {"shadow"}
+    assert sum(n for _, n in rig.building.sent) == 0
+    assert rig.clock.now_s() < 1013.0
+
+
+async def test_racks_of_another_controller_are_said_and_not_waited_for(rig: Rig) -> None:
+    def take() -> None:
+        rig.building.deaf = True
+        rig.building.holder.epoch[:] = rig.building.holder.epoch + 5
+        rig.building.holder.expiry_s[:] = np.inf
+
+    rig.at(10, take)
+    await rig.run(20, leave_s=60.0)
+    assert any("4 racks obey another controller" in x for x in rig.frames[14]["alarms"])
+    assert rig.clock.now_s() < 1025.0
 
 
 async def test_a_slow_cycle_feeds_no_watchdog(
