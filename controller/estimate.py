@@ -35,6 +35,7 @@ class EstimateState:
     samples: Floats  # [K] readings it was learnt from
     heat_w: float  # filtered rack power, for marginal cooling
     node_w: Floats  # [N] last good meter reading
+    found_w: Floats  # [R] caps in force a cycle ago
     over_s: Floats  # [R] how long each rack has drawn more than its cap
 
 
@@ -50,6 +51,7 @@ def begin(plan: Plan, now_s: float) -> EstimateState:
         samples=np.zeros(rows),
         heat_w=np.nan,
         node_w=np.full(nodes, np.nan),
+        found_w=np.full(racks, np.nan),
         over_s=np.zeros(racks),
     )
 
@@ -60,11 +62,11 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
     cap_w = fresh(image, plan.agent_slot["cap_w"])
     demand_w, state = _demand(plan, image, power_w, cap_w, last)
     load_w, other_w, state = _rows(plan, image, power_w, known, cap_w, state)
-    over_s = trust.over_cap_s(plan, power_w, cap_w, last.over_s, image.now_s - last.last_s)
+    over_s = trust.over_cap_s(plan, power_w, cap_w, last.found_w, last.over_s, image.now_s - last.last_s)
     disobedient = over_s > plan.reaction_s + trust.DISOBEYED_S
     constant_w = _constants(plan, image, power_w, disobedient)
     covered = bool(image.now_s - state.started_s >= COVER_S) or bool(known.all() and np.isfinite(load_w).all())
-    state = replace(state, over_s=over_s)
+    state = replace(state, found_w=cap_w, over_s=over_s)
     return (
         Estimate(power_w, known, demand_w, cap_w, constant_w, disobedient, image.rows, load_w, other_w, covered),
         state,

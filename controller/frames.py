@@ -148,6 +148,7 @@ class Orders:
     reason: Codes  # [R]
     row: Ints  # [R]
     charge_w: Floats  # [R] what each rack is counted at until it confirms
+    unheeded: Bools  # [R] the agent answers, yet holds a cap that was not ordered lately
     mode: Mode
 
 

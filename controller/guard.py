@@ -73,6 +73,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         reason=reason,
         row=row,
         charge_w=image.charge_w,
+        unheeded=_unheeded(plan, image, last, sends),
         mode=proposal.mode,
     )
     return orders, replace(
@@ -101,6 +102,14 @@ def _before(plan: Plan, image: Image, last: GuardState, sends: bool) -> Floats:
     ordered_w = np.where(fallen, found_w, ordered_w)
     lapsed = image.age_s[slot] > plan.site.control.lease_ttl_s
     return np.where(lapsed, np.minimum(ordered_w, plan.safe_cap_w), ordered_w)
+
+
+def _unheeded(plan: Plan, image: Image, last: GuardState, sends: bool) -> Bools:
+    """Agents that answer and hold a cap that none of the last LATENCY orders gave: refused, lapsed or forged [R]."""
+    found_w = _good(image, plan.agent_slot["cap_w"])
+    low_w, high_w = last.recent_w.min(axis=0), last.recent_w.max(axis=0)
+    unheeded: Bools = (found_w < low_w - 1.0) | (found_w > high_w + 1.0)
+    return unheeded & sends
 
 
 def _found(plan: Plan, image: Image) -> Floats:

@@ -7,14 +7,19 @@ import numpy as np
 from controller.frames import Bools, Floats
 from controller.plan import Plan
 
+FALL_SHARE = 0.005  # of nameplate in one cycle
 OVER_SHARE = 0.03  # above the cap: more than metering error and control ripple
 DISOBEYED_S = 3.0  # beyond the actuator's reaction; found within the 5 s that CONTROL.md allows
 
 
-def over_cap_s(plan: Plan, power_w: Floats, cap_w: Floats, over_s: Floats, dt_s: float) -> Floats:
-    """How long each rack has drawn more than its cap [R, s]; forgotten at once when it obeys."""
+def over_cap_s(plan: Plan, power_w: Floats, cap_w: Floats, before_w: Floats, over_s: Floats, dt_s: float) -> Floats:
+    """How long each rack has drawn more than its cap [R, s]; forgotten when it obeys, and when the cap has fallen.
+
+    A cap that still falls (`before_w` was the last one) gives a slow actuator its time again.
+    """
     over = np.isfinite(power_w) & np.isfinite(cap_w) & (power_w > np.maximum(cap_w, plan.floor_w) * (1.0 + OVER_SHARE))
-    return np.where(over, over_s + dt_s, 0.0)
+    falling = cap_w < before_w - FALL_SHARE * plan.max_w
+    return np.where(over & ~falling, over_s + dt_s, 0.0)
 
 
 RODE_S = 900.0  # no battery carries its load for longer: a meter still at nothing then is a meter that lies

@@ -21,7 +21,7 @@ def b() -> Bench:
 
 def orders(b: Bench, cap_w: Floats | float, mode: Mode = Mode.LIVE, safe_w: float = 60e3) -> Orders:
     caps, none = np.full(b.racks, 1.0) * cap_w, np.zeros(b.racks)
-    return Orders(caps, np.full(b.racks, safe_w), none.astype(np.uint8), none.astype(np.int64), caps, mode)
+    return Orders(caps, np.full(b.racks, safe_w), none.astype(np.uint8), none.astype(np.int64), caps, none > 0.0, mode)
 
 
 @dataclass
