@@ -56,11 +56,22 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
 def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
     """Write one act down, on the disk before this returns; ActError when it makes no sense."""
     entry = {"at_ms": clock.wall_ms(), "by": by, "why": why, **check(site, act)}
-    with (folder / FILE).open("ab") as file:
+    with (folder / FILE).open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")  # a line torn by a crash must not swallow this one
         file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def warning(site: Site, act: dict[str, Any]) -> str:
+    """What an operator should know of an act that can be taken, or nothing."""
+    floors_mw = sum(rack.floor_w for rack in site.racks) / 1e6
+    mw = act.get("mw")
+    if act["act"] == "envelope" and mw is not None and mw < floors_mw:
+        return f"the racks' floors alone need {floors_mw:.1f} MW and losses and cooling on top: shed load by hand"
+    return ""
 
 
 class Acts:
@@ -71,7 +82,7 @@ class Acts:
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
-        self._first = self.requests = Requests(mode=mode)
+        self.requests = Requests(mode=mode)
         self.refused: list[str] = []
         self.refusals = 0
 
@@ -84,9 +95,9 @@ class Acts:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return self.requests
-        if size < self._read:  # not the file that was read: begin again rather than miss what follows
-            self._refuse(f"cut from {self._read} to {size} bytes; read again from its start")
-            self.requests, self._read, self._rest = self._first, 0, b""
+        if size < self._read:  # not the file that was read: what was asked stands, what follows is not missed
+            self._refuse(f"cut from {self._read} to {size} bytes; what was asked before still holds")
+            self._read, self._rest = 0, b""
         if size > self._read:
             with self._path.open("rb") as file:
                 file.seek(self._read)

@@ -48,7 +48,7 @@ def envelope(
 ) -> None:
     """Ask the running controller for a lower envelope, or release the one asked for."""
     try:
-        value = None if mw == "release" else float(mw)
+        value = None if mw == "release" else float(mw.replace("_", "x"))  # 5_0 is a slip, not fifty
     except ValueError:
         _fail(f"envelope {mw!r}: give megawatts, or `release`")
     _act(site, state, why, {"act": "envelope", "mw": value})
@@ -91,6 +91,8 @@ def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
     except OSError as error:
         _fail(f"the act was not written: {error}")
     typer.echo("written; the controller takes it up within a second")
+    if said := acts.warning(site, act):
+        typer.echo(f"warning: {said}", err=True)
 
 
 def _fail(text: str) -> None:

@@ -143,16 +143,31 @@ def test_a_value_that_cannot_be_is_an_error_that_says_what_to_do(
     assert not (tmp_path / acts.FILE).exists()
 
 
-def test_a_file_that_was_cut_is_read_again(tmp_path: Path) -> None:
-    """Somebody emptied it: the acts that follow must not be missed, and the ones that went no longer hold."""
-    write(tmp_path, {"act": "mode", "mode": "hold"})
-    write(tmp_path, {"act": "hold", "rack": "r2"})
+def test_a_file_that_was_cut_releases_nothing_and_what_follows_is_read(tmp_path: Path) -> None:
+    """A log rotation must not end a curtailment."""
+    write(tmp_path, FULL)
     running = Acts(tmp_path, SITE)
     running.poll()
     (tmp_path / acts.FILE).write_bytes(b"")
-    write(tmp_path, FULL)
-    assert running.poll() == Requests(envelope_w=200e3, envelope_by="ann")
-    assert "read again" in running.refused[0]
+    assert running.poll().envelope_w == 200e3
+    assert "cut" in running.refused[0]
+    write(tmp_path, {"act": "hold", "rack": "r2"})
+    assert running.poll() == Requests(envelope_w=200e3, envelope_by="ann", held=frozenset({"r2"}))
+
+
+def test_a_torn_line_does_not_swallow_the_act_written_after_it(tmp_path: Path) -> None:
+    (tmp_path / acts.FILE).write_bytes(b'{"act":"envelope","mw":4')
+    write(tmp_path, {"act": "hold", "rack": "r2"})
+    running = Acts(tmp_path, SITE)
+    assert running.poll().held == {"r2"}
+    assert len(running.refused) == 1
+
+
+def test_an_envelope_below_the_floors_is_taken_with_a_warning() -> None:
+    floors_mw = sum(r.floor_w for r in SITE.racks) / 1e6
+    assert "floors" in acts.warning(SITE, {"act": "envelope", "mw": floors_mw * 0.9})
+    assert acts.warning(SITE, {"act": "envelope", "mw": floors_mw * 1.1}) == ""
+    assert acts.warning(SITE, {"act": "envelope", "mw": None}) == ""
 
 
 def test_the_state_directory_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
