@@ -111,7 +111,13 @@ def tiny_site(**changes: object) -> Site:
     parts: dict[str, object] = {
         "name": "tiny",
         "title": "Four racks on one block",
-        "control": Control(envelope_w=330e3, ramp_up_w_per_s=5000, ramp_down_w_per_s=10000, fed_from=("u1", "u2")),
+        "control": Control(
+            envelope_w=330e3,
+            ramp_up_w_per_s=5000,
+            ramp_down_w_per_s=10000,
+            lease_decay_s=15,
+            fed_from=("u1", "u2"),
+        ),
         "actuators": {"inband": Actuator(latency_s=0.2, settle_s=0.3, resolution_w=10, register_max_w=655350)},
         "nodes": nodes,
         "racks": _racks(),

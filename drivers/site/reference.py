@@ -24,6 +24,9 @@ COMMON = (
     " 420 W and switch trays) and a floor of 0.4 of nameplate are assumptions between the DPS tray limits 1000-6667 W.",
     "Idle: 2.5 kW a Hopper node, 1 kW a GB200 tray (FACTS D.3, C.1).",
     "Safe caps are 75 % of nameplate, near the training average of 76 % (FACTS D.3).",
+    "When every lease ends, caps fall to the safe caps within 90 s: from the envelope, and with racks that draw their"
+    " pace between 0.4 and 1 of that time, 77 s keep the fall inside the site's ramp for reductions, as a sudden step"
+    " is itself a grid event. The site stays inside its limits meanwhile: the caps in force fit them.",
     "Liquid share 0.75 (Hopper) and 0.85 (GB200) through the CDUs (FACTS C.3); rear doors bring the rest into the same"
     " loop (FACTS D.2), so a loop takes all heat of its racks; hall fans are fixed loads.",
     "Pumps of in-rack CDUs are inside the rack's power; pumps of row CDUs are load of their own on their feeds.",
@@ -34,6 +37,7 @@ COMMON = (
     "In band a cap acts after 0.2 s and settles with 0.3 s; through the BMC after 5 s (power brake; POLCA,"
     " arXiv 2308.12908, gives 5 s for the brake and up to 40 s for the BMC).",
 )
+DECAY_S = 90  # see COMMON
 MQTT_PORT = 18830  # not 1883, where a machine's own broker would be
 ACTUATORS = {
     "inband": Actuator(latency_s=0.2, settle_s=0.3, resolution_w=10, register_max_w=655350),
@@ -154,6 +158,7 @@ def colossus() -> Site:
         envelope_w=300e6,
         ramp_up_w_per_s=500_000,
         ramp_down_w_per_s=1_000_000,
+        lease_decay_s=DECAY_S,
         fed_from=("h1b1u1", "h2b1u2"),
     )
     assumptions = (
@@ -208,6 +213,7 @@ def hall() -> Site:
         envelope_w=5.7e6,
         ramp_up_w_per_s=9500,
         ramp_down_w_per_s=19_000,
+        lease_decay_s=DECAY_S,
         fed_from=("h1b1u1", "h1b1u2"),
     )
     assumptions = (

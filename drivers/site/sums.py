@@ -4,6 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
+from drivers.lease.holder import FASTEST, SLOWEST
+from drivers.lease.message import MAX_DECAY_S, MAX_TTL_S, MIN_TTL_S
 from drivers.site.catalog import MEASURED, curve
 from drivers.site.cooling import COOLANTS
 from drivers.site.links import HEAT_REJECTION, cycles, duty
@@ -11,6 +13,7 @@ from drivers.site.model import Node, Rack, Site
 from drivers.site.report import Report
 
 RackPower = Callable[[Rack], float]
+FALL = math.log(SLOWEST / FASTEST) / (SLOWEST - FASTEST)  # mean of 1 / share: racks draw their share of the decay
 STEPS_MIN = 50  # steps that a cap register must have between floor and nameplate
 
 
@@ -176,6 +179,32 @@ def check_plant(report: Report) -> None:
             report.note("loops", loop.id, f"nothing takes the heat out of loop '{loop.id}'", fix)
 
 
+def check_leases(report: Report) -> None:
+    """Lease times fit their message; when every lease ends, the site falls to the safe caps inside its own ramp.
+
+    It falls from the envelope at most: the caps in force fit it, also while they decay.
+    """
+    site, control = report.site, report.site.control
+    times = (("lease_ttl_s", MIN_TTL_S, MAX_TTL_S), ("lease_decay_s", 0.0, MAX_DECAY_S))
+    for name, least_s, most_s in times:
+        if not least_s <= getattr(control, name) <= most_s:
+            what = f"{name} is {getattr(control, name):g}, a lease message carries {least_s:g} to {most_s:g} s"
+            report.note("site", _control(site, name), what, "Every agent would refuse it: choose a time within")
+    top_w = min(site_w(site, lambda r: r.max_w), control.envelope_w)
+    fall_w = FALL * (top_w - site_w(site, lambda r: r.safe_cap_w))
+    if fall_w > control.lease_decay_s * control.ramp_down_w_per_s:
+        what = f"when every lease ends the site falls by {_w(fall_w / control.lease_decay_s)} each second"
+        least_s = math.ceil(fall_w / control.ramp_down_w_per_s)
+        fix = f"Set control.lease_decay_s to at least {least_s}, or raise the ramp or the safe caps"
+        at = _control(site, "lease_decay_s")
+        report.note("site", at, f"{what}, its ramp_down_w_per_s is {_w(control.ramp_down_w_per_s)}", fix)
+
+
+def _control(site: Site, name: str) -> str:
+    """Where to show a problem of `control`: its key, or all of it where the key is left at its default."""
+    return f"control.{name}" if f"site/control.{name}" in site.where else "control"
+
+
 def _w(power_w: float) -> str:
     """A power for people, with enough digits to see the difference."""
     return f"{power_w / 1e6:.3f} MW" if power_w >= 1e6 else f"{power_w / 1e3:.2f} kW"
@@ -185,4 +214,4 @@ _LEVELS: tuple[tuple[str, RackPower], ...] = (
     ("floors", lambda r: r.floor_w),
     ("safe caps", lambda r: r.safe_cap_w),
 )
-RULES: tuple[Callable[[Report], None], ...] = (check_rack_powers, check_fit, check_heat, check_plant)
+RULES: tuple[Callable[[Report], None], ...] = (check_rack_powers, check_fit, check_heat, check_plant, check_leases)

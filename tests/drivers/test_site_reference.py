@@ -7,8 +7,10 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from drivers.lease import Holder
 from drivers.site import sums
 from drivers.site.load import EMBEDDED, load_site
 from drivers.site.model import Node, Rack, Site
@@ -137,6 +139,25 @@ def test_only_the_envelope_binds_at_full_load(name: str) -> None:
     pf = site.control.power_factor_worst
     used = {n.id: loads[n.id] / rated_w(n, pf) for n in site.nodes}
     assert max(used.values()) < 0.99, max(used, key=lambda i: used[i])
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_end_of_every_lease_is_inside_the_ramp(name: str) -> None:
+    """All leases end at once while the racks, alike, fill the envelope; agents fall at the pace they drew."""
+    site = made(name)
+    top_w, safe_w = (np.array([getattr(r, key) for r in site.racks]) for key in ("max_w", "safe_cap_w"))
+    ramp_w_per_s, decay_s = site.control.ramp_down_w_per_s, site.control.lease_decay_s
+    assert top_w.sum() - safe_w.sum() <= ramp_w_per_s * decay_s
+    full, safe = sum(feeds_w(site, lambda r: r.max_w)), sum(feeds_w(site, lambda r: r.safe_cap_w))
+    level = (site.control.envelope_w - safe) / (full - safe)
+    holder = Holder(safe_w.astype(np.int64), 0.0, seed=1)
+    holder.cap_w = (safe_w + level * (top_w - safe_w)).astype(np.int64)
+    holder.expiry_s[:], holder.decay_s[:] = 10.0, decay_s
+    racks_w = np.array([holder.step(float(t)).sum() for t in range(round(decay_s) + 20)])
+    meters_w = (racks_w - safe_w.sum()) * (full - safe) / (top_w.sum() - safe_w.sum())
+    assert meters_w[10] == pytest.approx(site.control.envelope_w - safe, rel=1e-3)
+    assert meters_w[-1] == pytest.approx(0.0, abs=len(site.racks))
+    assert 0.5 * ramp_w_per_s < -np.diff(meters_w).min() <= ramp_w_per_s
 
 
 @pytest.mark.parametrize("name", BOTH)
