@@ -193,8 +193,11 @@ def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = 
 
     Raises ServiceError when another controller runs here or the kernels fail their self-test.
     """
-    where = state_dir(site, folder)
-    held = lock(where)
+    try:
+        where = state_dir(site, folder)
+        held = lock(where)
+    except OSError as error:
+        raise ServiceError(f"state directory {error.filename}: {error.strerror}; give another with --state") from error
     report = warm.warm()
     if not report.ok and mode == Mode.LIVE:
         raise ServiceError(f"the allocation kernel is not fit: {report.problem}; LIVE refused (`--shadow` still runs)")
