@@ -1,11 +1,14 @@
 """A site as real processes on free ports of the loopback interface: broker, plant and controller."""
 
 import asyncio
+import ctypes
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,27 +22,39 @@ TTL_S, DECAY_S = 5.0, 2.0  # shorter than a site's, so that a test waits less; s
 QUICK = {"lease_ttl_s": TTL_S, "lease_decay_s": DECAY_S, "ramp_up_w_per_s": 5e4, "ramp_down_w_per_s": 1e5}
 MAIN = "from drivers.cli import main; main()"
 LINE_LIMIT = 1 << 20
+PR_SET_PDEATHSIG = 1
+
+
+FIRST_PORT, PORTS, SHARES = 20_000, 12_000, 8  # below the ports that the system gives away by itself
+_handed_out = itertools.count()
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody uses now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for sock in sockets:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """TCP ports that nobody uses now, all different, out of this test worker's own share: no other one takes them."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
+    size = PORTS // SHARES
+    first, start = FIRST_PORT + worker * size, os.getpid() * 37
+    ports = (first + (start + i) % size for i in _handed_out)
+    return list(itertools.islice(filter(_is_free, ports), count))
 
 
-def on_free_ports(name: str) -> Site:
-    """A built-in site with every port moved to a free one, and short leases."""
+def _is_free(port: int) -> bool:
+    with socket.socket() as sock:
+        try:
+            sock.bind(("", port))  # on every address: the plant's devices have many
+        except OSError:
+            return False
+    return True
+
+
+def on_free_ports(name: str, **control: float) -> Site:
+    """A built-in site with every port moved to a free one, and short leases unless `control` says otherwise."""
     site = resolve_site(name)
     used = sorted({d.port for d in site.devices if d.port} | {g.port for g in site.gateways} | {site.mqtt.port})
     moved = dict(zip(used, free_ports(len(used)), strict=True))
     return site.model_copy(
         update={
-            "control": site.control.model_copy(update=QUICK),
+            "control": site.control.model_copy(update=QUICK | control),
             "mqtt": site.mqtt.model_copy(update={"port": moved[site.mqtt.port]}),
             "gateways": tuple(g.model_copy(update={"port": moved[g.port]}) for g in site.gateways),
             "devices": tuple(d.model_copy(update={"port": moved.get(d.port, 0)}) for d in site.devices),
@@ -48,19 +63,21 @@ def on_free_ports(name: str) -> Site:
 
 
 class Process:
-    """One of our commands; its JSON lines, newest last."""
+    """One of our commands; its JSON lines, newest last, and what it said on standard error."""
 
     def __init__(self, *args: str) -> None:
         self._args = args
         self.lines: list[dict[str, Any]] = []
+        self.said = ""
 
     async def start(self) -> None:
-        """Start it, reading its lines in the background."""
+        """Start it, reading its lines in the background; it dies with the tests, even when these are killed."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", MAIN, *self._args,
-            stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT, preexec_fn=_die_with_parent,
         )  # fmt: skip
-        self._reader = asyncio.ensure_future(self._read())
+        self._reader = asyncio.gather(self._read(), self._listen())
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -68,49 +85,84 @@ class Process:
             if line.startswith(b"{"):
                 self.lines.append(json.loads(line))
 
-    async def kill(self, sign: int = signal.SIGKILL) -> int:
-        """End it and wait; its exit status."""
-        if self._process.returncode is None:
-            os.kill(self._process.pid, sign)
-        status = await self._process.wait()
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self.said += line.decode(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.returncode is None
+
+    async def end(self, within_s: float = 30.0) -> int:
+        """Wait until it ends by itself; its exit status. TimeoutError when it does not."""
+        status = await asyncio.wait_for(self._process.wait(), within_s)
         await self._reader
         return status
+
+    async def kill(self, sign: int = signal.SIGKILL) -> int:
+        """End it and wait; its exit status."""
+        if self.running:
+            os.kill(self.pid, sign)
+        return await self.end()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Town:
     """Broker, plant and controller of a site, each of which can be killed and started again."""
 
-    def __init__(self, folder: Path, name: str = "hall", scenario: str = "nameplate", kind: Kind = "nats") -> None:
-        self.site = on_free_ports(name)
+    def __init__(
+        self, folder: Path, name: str = "hall", scenario: str = "nameplate", kind: Kind = "nats", **control: float
+    ) -> None:
+        self.site = on_free_ports(name, **control)
         self.path = folder / "site"
         write_site(self.site, self.path)
         self.state = folder / "state"
         self.broker = Broker(self.site.mqtt.port, kind)
-        self.plant = Process("sim", str(self.path), "--scenario", scenario, "--json")
+        self.plant = self.new_plant(scenario)
         self.controller = self.new_controller()
         self._clock = RealClock()
+        self._stack = AsyncExitStack()
+
+    def new_plant(self, scenario: str = "nameplate") -> Process:
+        """A plant that is not running yet."""
+        return Process("sim", str(self.path), "--scenario", scenario, "--json")
 
     def new_controller(self) -> Process:
         """A controller that is not running yet."""
         return Process("run", str(self.path), "--json", "--state", str(self.state), "--stop-within", "2")
 
     async def __aenter__(self) -> Self:
-        self.broker.__enter__()
-        await self.plant.start()
-        await self.until(lambda: bool(self.plant.lines), 60)
-        await self.controller.start()
-        await self.until(lambda: bool(self.controller.lines), 60)
+        async with AsyncExitStack() as stack:  # a start that fails leaves nothing running
+            stack.enter_context(self.broker)
+            for process in (self.plant, self.controller):
+                await self.start(process, stack)
+                await self.until(lambda one=process: one.lines or not one.running, 60)
+                assert process.lines, process.said
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for process in (self.controller, self.plant):
-            await process.kill()
-        self.broker.__exit__(None, None, None)
+        await self._stack.aclose()
+
+    async def start(self, process: Process, stack: AsyncExitStack | None = None) -> Process:
+        """Start a process that ends with the town at the latest."""
+        await process.start()
+        (stack or self._stack).push_async_callback(process.kill)
+        return process
 
     async def restart_controller(self) -> None:
         """A new controller on the same state directory."""
-        self.controller = self.new_controller()
-        await self.controller.start()
+        self.controller = await self.start(self.new_controller())
 
     async def wait(self, seconds: float) -> None:
         """Let real time pass."""

@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from rich.live import Live
+from rich.console import RenderableType
 
 from controller import view
 from drivers.clock import RealClock
 from drivers.site.load import resolve_site
+from drivers.supervise import Outlet
 from sim.lab.broker import Broker
 from sim.lab.score import Score
 
@@ -25,6 +26,7 @@ RESTART_S = 1.0
 PR_SET_PDEATHSIG = 1
 LINE_LIMIT = 1 << 20
 Take = Callable[[dict[str, Any]], None]
+Shown = tuple[dict[str, Any], dict[str, Any] | None]
 
 
 class DemoError(RuntimeError):
@@ -88,14 +90,14 @@ class _Demo:
         """Start the broker again when it dies, as a service manager does."""
         while True:
             await self._clock.sleep_until(self._clock.now_s() + RESTART_S)
-            if self._broker.revive():
+            if await asyncio.to_thread(self._broker.revive):
                 print("the broker died, it was started again", file=sys.stderr)
 
     async def _keep(self, what: str, args: tuple[str, ...], take: Take, restart: bool) -> None:
         """Run a process and read its lines; start the controller again when it dies, as a service manager does."""
         while True:
             log = self._folder / f"{what}.log"
-            with log.open("wb") as errors:
+            with log.open("ab") as errors:  # what an earlier one said before it died stays
                 process = await _spawn(args, errors)
             try:
                 await self._read(process, take)
@@ -157,24 +159,25 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class _Shown:
-    """A live screen on a terminal, a line a second elsewhere, nothing for `--json`."""
+    """A live screen on a terminal, a line a second elsewhere, on standard error for `--json`; nobody waits for it."""
 
     def __init__(self, as_json: bool) -> None:
-        self._json = as_json
-        self._live = Live(screen=True, auto_refresh=False) if sys.stdout.isatty() and not as_json else None
+        on_screen = sys.stdout.isatty() and not as_json
+        stream = sys.stderr if as_json else sys.stdout
+        self._outlet: Outlet[Shown] = Outlet(lambda: view.live(_screen) if on_screen else view.lines(_line, stream))
 
     def __enter__(self) -> Callable[[dict[str, Any], dict[str, Any] | None], None]:
-        if self._live is not None:
-            self._live.__enter__()
-        return self._frame
+        return lambda frame, truth: self._outlet.put((frame, truth))
 
     def __exit__(self, *exc: object) -> None:
-        if self._live is not None:
-            self._live.__exit__(None, None, None)
+        self._outlet.close()
 
-    def _frame(self, frame: dict[str, Any], truth: dict[str, Any] | None) -> None:
-        if self._live is not None:
-            self._live.update(view.screen(frame, truth), refresh=True)
-        elif truth is not None:
-            out = sys.stderr if self._json else sys.stdout
-            print(f"{view.line(frame)}  true {view.mw(truth['site_power_w'])} MW", file=out, flush=True)
+
+def _screen(shown: Shown) -> RenderableType:
+    return view.screen(*shown)
+
+
+def _line(shown: Shown) -> str:
+    frame, truth = shown
+    true = view.mw(truth["site_power_w"] if truth else None)
+    return f"{view.line(frame)}  true {true} MW"

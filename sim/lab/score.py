@@ -1,4 +1,4 @@
-"""What a demo run amounts to: figures from the plant's own truth and the controller's frames."""
+"""What a demo run amounts to: powers from the plant's own truth, cycles and what binds from the controller's frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,22 @@ import numpy as np
 
 
 class Score:
-    """Collects one truth line and one frame a second; `summary` is what `headroom demo --json` ends with."""
+    """Collects one truth line and one frame a second; `summary` is what `headroom demo --json` ends with.
+
+    Load is measured against the site's own envelope `envelope_w` [W]. Which seconds count as binding is the
+    controller's word: its envelope row holds most capped racks and none of them is being paced.
+    """
 
     def __init__(self, envelope_w: float) -> None:
-        self._site_envelope_w = envelope_w
+        self._envelope_w = envelope_w
         self._frames: list[dict[str, Any]] = []
         self._peak_w = 0.0
         self._mean_w: list[float] = []
         self._over_s = 0
         self._handed: list[float] = []
         self._drawn: list[float] = []
+        self._paced_s = 0
+        self._late_before = 0  # of controllers that have died
         self._caps = 0
         self._trips = 0
 
@@ -26,34 +32,38 @@ class Score:
         return self._frames[-1] if self._frames else None
 
     def take_frame(self, frame: dict[str, Any]) -> None:
-        """One cycle of the controller."""
+        """One cycle of the controller; a cycle number that falls is a new controller's."""
+        if self.frame and frame["cycle"] < self.frame["cycle"]:
+            self._late_before += self.frame["late_cycles"]
         self._frames.append(frame)
         self._caps += int(frame["caps_written"])
 
     def take_truth(self, truth: dict[str, Any]) -> None:
         """One second of the plant; it counts as over the envelope when any step of it is."""
-        envelope_w = self.frame["envelope_w"] if self.frame else self._site_envelope_w
         self._peak_w = max(self._peak_w, truth["site_peak_w"])
         self._mean_w.append(truth["site_mean_w"])
-        self._over_s += truth["site_peak_w"] > envelope_w
+        self._over_s += truth["site_peak_w"] > self._envelope_w
         self._trips = int(truth["trips"])
         if self.frame and self.frame["envelope_binds"]:
-            self._handed.append(truth["handed_out_w"] / envelope_w)
-            self._drawn.append(truth["site_mean_w"] / envelope_w)
+            self._handed.append(truth["handed_out_w"] / self._envelope_w)
+            self._drawn.append(truth["site_mean_w"] / self._envelope_w)
+        elif self.frame:
+            self._paced_s += self.frame["racks_paced"] > 0
 
     def summary(self) -> dict[str, Any]:
         """Figures of the whole run; None where nothing was seen."""
         last = self.frame or {}
         return {
             "cycles": len(self._frames),
-            "late_cycles": last.get("late_cycles"),
+            "late_cycles": self._late_before + last["late_cycles"] if last else None,
             "cycle_ms_p50": _percentile([f["step_ms"] for f in self._frames], 50),
             "cycle_ms_p99": _percentile([f["step_ms"] for f in self._frames], 99),
             "jitter_ms_p99": _percentile([f["jitter_ms"] for f in self._frames], 99),
-            "envelope_mw": self._site_envelope_w / 1e6,
+            "envelope_mw": self._envelope_w / 1e6,
             "peak_mw": self._peak_w / 1e6,
             "mean_mw": (_mean(self._mean_w) or 0.0) / 1e6,
             "seconds_envelope_binds": len(self._handed),
+            "seconds_paced": self._paced_s,
             "handed_out_share": _mean(self._handed),
             "drawn_share": _mean(self._drawn),
             "seconds_over_envelope": self._over_s,
