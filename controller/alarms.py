@@ -16,44 +16,60 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth], outranked:
 
     `outranked` is the number of racks that obey a higher epoch than ours.
     """
-    image, known, orders = frames.image, frames.estimate, frames.orders
-    said: list[str] = []
-    over = np.flatnonzero(known.load_w > frames.limits.limit_w * 1.005)
-    if len(over):
-        worst = over[np.argmax(known.load_w[over] / frames.limits.limit_w[over])]
-        said.append(
-            f"{len(over)} limit(s) exceeded, worst {plan.row_name[worst]}: "
-            f"{known.load_w[worst] / 1e6:.2f} of {frames.limits.limit_w[worst] / 1e6:.2f} MW"
-        )
+    image, orders = frames.image, frames.orders
+    said = _exceeded(plan, frames)
     if outranked:
         said.append(f"{outranked} racks obey another controller (higher epoch): our caps do not reach them")
     riding = np.flatnonzero(image.riding)
     if len(riding):
         names = ", ".join(plan.row_name[i] for i in riding[:3])
         said.append(f"on stored energy or a lying meter: {names}; nothing rises, its load will come back")
-    floors = int((orders.reason == Reason.FLOOR).sum())
-    if floors:
-        said.append(f"{floors} racks at their floors and a limit still does not fit: shed load by hand")
-    disobedient = int(known.disobedient.sum())
-    if disobedient:
-        said.append(f"{disobedient} racks draw more than their cap; their share is taken from the others")
-    silent = int((image.age_s[plan.agent_slot["cap_w"]] > STALE_AGENT_S).sum())
-    if silent:
-        said.append(f"{silent} of {len(plan.max_w)} rack agents silent: their caps expire to the safe caps")
+    said += _racks(plan, frames, outranked)
     said += _wires(links)
     there = (plan.pump_slot >= 0) & (image.quality[plan.pump_slot] == Quality.GOOD)
     lost = np.flatnonzero(there & (image.value[plan.pump_slot] < 0.5))
     if len(lost):
         names = ", ".join(plan.pump_name[i] for i in lost[:3])
         said.append(f"{len(lost)} of {len(there)} loop pumps not available: {names}")
-    bad = int((image.quality == Quality.BAD).sum())
+    bad, doubted = (int((image.quality == q).sum()) for q in (Quality.BAD, Quality.SUSPECT))
     if bad:
         said.append(f"{bad} points report no valid value (sentinel, out of range or refused)")
-    cut = int((orders.reason == Reason.GUARD).sum())
-    if cut:
-        said.append(f"the guard cut the proposal of {cut} racks")
+    if doubted:
+        said.append(f"{doubted} points doubted: stuck, contradicted by others, or their device is busy")
     if orders.mode != Mode.LIVE:
         said.append(f"mode is {orders.mode.name}")
+    return said
+
+
+def _exceeded(plan: Plan, frames: Frames) -> list[str]:
+    """Limits that the load exceeds by more than metering error, the worst named."""
+    load_w, limit_w = frames.estimate.load_w, np.maximum(frames.limits.limit_w, 1.0)
+    over = np.flatnonzero(load_w > limit_w * 1.005)
+    if not len(over):
+        return []
+    worst = over[np.argmax(load_w[over] / limit_w[over])]
+    figures = f"{load_w[worst] / 1e6:.2f} of {limit_w[worst] / 1e6:.2f} MW"
+    return [f"{len(over)} limit(s) exceeded, worst {plan.row_name[worst]}: {figures}"]
+
+
+def _racks(plan: Plan, frames: Frames, outranked: int) -> list[str]:
+    """What is wrong with racks, a count and its meaning each."""
+    orders, age_s = frames.orders, frames.image.age_s[plan.agent_slot["cap_w"]]
+    unheeded = 0 if outranked else int(orders.unheeded.sum())
+    counts = (
+        (
+            int((orders.reason == Reason.FLOOR).sum()),
+            "at their floors and a limit still does not fit: shed load by hand",
+        ),
+        (unheeded, "hold a cap that was not ordered: their leases were refused, ran out or were forged"),
+        (int(frames.estimate.disobedient.sum()), "draw more than their cap; their share is taken from the others"),
+    )
+    said = [f"{count} racks {meaning}" for count, meaning in counts if count]
+    silent, cut = int((age_s > STALE_AGENT_S).sum()), int((orders.reason == Reason.GUARD).sum())
+    if silent:
+        said.append(f"{silent} of {len(plan.max_w)} rack agents silent: their caps expire to the safe caps")
+    if cut:
+        said.append(f"the guard cut the proposal of {cut} racks")
     return said
 
 

@@ -90,8 +90,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
 def _before(plan: Plan, image: Image, last: GuardState, sends: bool) -> Floats:
     """Caps that a raise starts from: those ordered last, unless the rack has fallen below them since [R, W].
 
-    An agent that reports less than all orders of the last LATENCY cycles was restarted or its lease ran out; one
-    that has been silent for a lease is at its safe cap.
+    An agent that reports less than all orders of the last LATENCY cycles was restarted or its lease ran out. While
+    it is silent no order reaches it: it refuses an echo older than its lease.
     """
     found_w = _found(plan, image)
     slot = plan.agent_slot["cap_w"]
@@ -99,9 +99,7 @@ def _before(plan: Plan, image: Image, last: GuardState, sends: bool) -> Floats:
     if not sends:
         return ordered_w
     fallen = (image.quality[slot] == Quality.GOOD) & (found_w < last.recent_w.min(axis=0) - 1.0)
-    ordered_w = np.where(fallen, found_w, ordered_w)
-    lapsed = image.age_s[slot] > plan.site.control.lease_ttl_s
-    return np.where(lapsed, np.minimum(ordered_w, plan.safe_cap_w), ordered_w)
+    return np.where(fallen, found_w, ordered_w)
 
 
 def _unheeded(plan: Plan, image: Image, last: GuardState, sends: bool) -> Bools:

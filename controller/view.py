@@ -9,6 +9,7 @@ from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -36,10 +37,9 @@ def bar(share: float | None) -> Text:
 
 def screen(frame: dict[str, Any], truth: dict[str, Any] | None = None) -> RenderableType:
     """The whole screen from one controller frame, beside it the plant's own truth when there is one."""
-    parts: list[RenderableType] = [_head(frame, truth), _limits(frame)]
+    parts: list[RenderableType] = [_head(frame, truth), _alarms(frame), _limits(frame)]
     if frame["jobs"]:
         parts.append(_jobs(frame))
-    parts.append(_alarms(frame))
     return Group(*parts)
 
 
@@ -55,7 +55,7 @@ def line(frame: dict[str, Any]) -> str:
 def _head(frame: dict[str, Any], truth: dict[str, Any] | None) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     share = None if frame["load_w"] is None else frame["load_w"] / frame["envelope_w"]
-    by = f"  {frame['envelope_by']}" if frame["envelope_by"] else ""
+    by = f"  {escape(frame['envelope_by'])}" if frame["envelope_by"] else ""
     table.add_row("envelope", bar(share), f"{mw(frame['load_w'])} of {mw(frame['envelope_w'])} MW{by}")
     caps = f"caps {mw(frame['caps_w'])}  racks {mw(frame['racks_w'])}  wanted {mw(frame['demand_w'])} MW"
     table.add_row("racks", f"{frame['racks_capped']} of {frame['racks']} capped", caps)
@@ -86,7 +86,9 @@ def _jobs(frame: dict[str, Any]) -> RenderableType:
     for column in ("job", "level", "racks", "capped", "because"):
         table.add_column(column)
     for job in frame["jobs"]:
-        table.add_row(job["id"], f"{job['level']:.3f}", str(job["racks"]), str(job["capped"]), job["why"])
+        table.add_row(
+            escape(job["id"]), f"{job['level']:.3f}", str(job["racks"]), str(job["capped"]), escape(job["why"])
+        )
     return Panel(table, title="jobs furthest below what they ask", border_style="grey50")
 
 

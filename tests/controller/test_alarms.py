@@ -28,7 +28,8 @@ def quiet(b: Bench) -> Frames:
         value = b.values(np.full(b.racks, 60e3), np.full(b.racks, 75e3))
         table.put(np.arange(b.inventory.size), value, Quality.GOOD, now_s - 0.2)
         frames, _ = cycle.step(b.plan, table.snapshot(now_s), Requests(), state)
-    return frames
+    heeded = np.zeros(b.racks, dtype=bool)  # these agents' reports are written here, they take no lease
+    return replace(frames, orders=replace(frames.orders, unheeded=heeded))
 
 
 def only(b: Bench, frames: Frames, *links: LinkHealth) -> str:
@@ -119,3 +120,11 @@ def test_what_harms_first_is_said_first(b: Bench, quiet: Frames) -> None:
     said = alarms.standing(b.plan, frames, [LinkHealth("gw1", False, 35, 35, 0.0)])
     assert [x.split()[1] for x in said][:2] == ["limit(s)", "wires"]
     assert said[-1] == "mode is HOLD"
+
+
+def test_agents_that_hold_another_cap_than_ordered_are_said(b: Bench, quiet: Frames) -> None:
+    unheeded = np.arange(b.racks) < 3
+    frames = replace(quiet, orders=replace(quiet.orders, unheeded=unheeded))
+    assert only(b, frames).startswith("3 racks hold a cap that was not ordered")
+    (said,) = alarms.standing(b.plan, frames, [UP], outranked=3)
+    assert said.startswith("3 racks obey another controller")
