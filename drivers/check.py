@@ -1,7 +1,9 @@
 """Every problem of a site in one run: names, figures, and whether its devices can be polled."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from drivers.modbus.plan import requests_per_poll
@@ -68,6 +70,33 @@ def _check_address(report: Report, d: Device) -> None:
         report.note(*at, f"'{d.id}' has a gateway and a host", "Keep one: behind a gateway, or a connection of its own")
     elif not d.gateway and not (d.host and d.port):
         report.note(*at, f"'{d.id}' has no address", "Give gateway and unit, or host and port")
+
+
+def check_names(report: Report) -> None:
+    """Names that end in paths and topics, and hosts, can be what they are used for."""
+    site = report.site
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", site.name):
+        what = f"'{site.name}' cannot name the state directory and topics"
+        report.note("site", "name", what, "Use lower-case letters, digits, - and _")
+    for group, members in site.lease_groups.items():
+        if any(c in group for c in "#+ ") or "//" in group:
+            what = f"lease group '{group}' cannot be part of an MQTT topic"
+            report.note("racks", site.racks[members[0]].id, what, "Use no #, +, blank or //")
+    for table, things in (("gateways", site.gateways), ("devices", site.devices)):
+        for thing in things:
+            if thing.host and not _is_host(thing.host):
+                report.note(table, thing.id, f"host '{thing.host}' is neither an address nor a name", "Mend it")
+
+
+def _is_host(text: str) -> bool:
+    """An IP address, or a host name whose last label is not a number."""
+    try:
+        ip_address(text)
+    except ValueError:
+        labels = text.split(".")
+        fits = all(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", x) for x in labels)
+        return fits and not labels[-1].isdigit()
+    return True
 
 
 def check_addresses(report: Report) -> None:
@@ -144,6 +173,7 @@ def check_site(site: Site, profiles: Mapping[str, Profile], unread: Collection[s
     for rule in (*links.RULES, *sums.RULES):
         rule(report)
     check_devices(report, profiles)
+    check_names(report)
     check_addresses(report)
     check_polling(report, profiles)
     check_meters(report)

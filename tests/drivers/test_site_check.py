@@ -408,3 +408,22 @@ def test_requests_per_poll(points: tuple[tuple[int, str, bool], ...], holes_ok: 
         holes_ok=holes_ok, max_registers=most, points=_points(*points),
     )  # fmt: skip
     assert requests_per_poll(profile) == requests
+
+
+def test_names_that_end_in_paths_topics_and_sockets_must_fit(folder: Path) -> None:
+    where = edit_yaml(folder, "name: tiny", "name: ../../etc")
+    (problem,) = check_path(folder, profiles())
+    assert where == f"{problem.file}:{problem.line}"
+    assert "cannot name the state directory" in problem.what
+    edit_yaml(folder, "name: ../../etc", "name: tiny")
+    device = next(d for d in tiny_site().devices if d.host)
+    edit_cell(folder, "devices", device.id, "host", "999.1.1.1")
+    (problem,) = check_path(folder, profiles())
+    assert "host '999.1.1.1' is neither" in problem.what
+
+
+def test_a_lease_group_must_fit_a_topic() -> None:
+    site = tiny_site()
+    racks = tuple(r.model_copy(update={"lease_group": "g#1"}) for r in site.racks)
+    (problem,) = check_site(site.model_copy(update={"racks": racks}), profiles())
+    assert "cannot be part of an MQTT topic" in problem.what
