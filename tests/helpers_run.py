@@ -2,15 +2,15 @@
 
 import asyncio
 import ctypes
-import itertools
 import json
 import os
 import signal
-import socket
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
+
+from helpers_programs import free_port
 
 from drivers.clock import RealClock
 from drivers.site.load import resolve_site
@@ -25,33 +25,11 @@ LINE_LIMIT = 1 << 20
 PR_SET_PDEATHSIG = 1
 
 
-FIRST_PORT, PORTS, SHARES = 20_000, 12_000, 8  # below the ports that the system gives away by itself
-_handed_out = itertools.count()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody uses now, all different, out of this test worker's own share: no other one takes them."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
-    size = PORTS // SHARES
-    first, start = FIRST_PORT + worker * size, os.getpid() * 37
-    ports = (first + (start + i) % size for i in _handed_out)
-    return list(itertools.islice(filter(_is_free, ports), count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as sock:
-        try:
-            sock.bind(("", port))  # on every address: the plant's devices have many
-        except OSError:
-            return False
-    return True
-
-
 def on_free_ports(name: str, **control: float) -> Site:
     """A built-in site with every port moved to a free one, and short leases unless `control` says otherwise."""
     site = resolve_site(name)
     used = sorted({d.port for d in site.devices if d.port} | {g.port for g in site.gateways} | {site.mqtt.port})
-    moved = dict(zip(used, free_ports(len(used)), strict=True))
+    moved = dict(zip(used, (free_port() for _ in used), strict=True))
     return site.model_copy(
         update={
             "control": site.control.model_copy(update=QUICK | control),
@@ -99,6 +77,12 @@ class Process:
     def running(self) -> bool:
         """Whether it still runs."""
         return self._process.returncode is None
+
+    def stop_reading(self) -> None:
+        """Close our ends of its pipes, as a reader that goes away does."""
+        for pipe in (1, 2):
+            transport = self._process._transport.get_pipe_transport(pipe)  # type: ignore[attr-defined]
+            transport.close()
 
     async def end(self, within_s: float = 30.0) -> int:
         """Wait until it ends by itself; its exit status. TimeoutError when it does not."""
