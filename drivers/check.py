@@ -152,10 +152,11 @@ def check_meters(report: Report) -> None:
     nodes = {n.id: n for n in site.nodes}
     above: set[str] = set()
     for rack in site.racks:
-        for name in (rack.pdu_a, rack.pdu_b):
+        for cord in (rack.pdu_a, rack.pdu_b):
+            name = cord
             while name in nodes and name not in above:
                 above.add(name)
-                name = nodes[name].parent  # noqa: PLW2901 - walks up
+                name = nodes[name].parent
     for n in site.nodes:
         below = children[n.id]
         if n.id in above and n.id not in measured and not (below and all(c in measured for c in below)):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Iterator
+from functools import partial
 
 from drivers.clock import Clock
 from drivers.inventory import Inventory
@@ -31,6 +32,11 @@ def raise_fd_limit(wanted: int) -> int:
     if soft < wanted:
         log.error("%d connections are needed but only %d files may be open: raise LimitNOFILE", wanted, soft)
     return soft
+
+
+def _itself(link: Link) -> Link:
+    """A link is its own protocol, over every connection that it has."""
+    return link
 
 
 class ModbusReader:
@@ -126,7 +132,7 @@ class ModbusReader:
             link = await self._connect_queue.get()
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    await loop.create_connection(lambda link=link: link, *link.address)  # type: ignore[misc]
+                    await loop.create_connection(partial(_itself, link), *link.address)
             except (OSError, TimeoutError):
                 if not link.connected:
                     link.failed()

@@ -4,7 +4,7 @@ The wires are in memory and speak the driver interface; between them stand the s
 same `cycle.step` as over sockets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class MemoryWires:
     def __init__(self, plant: Plant) -> None:
         self.inventory = plant.inventory
         self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
+        self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
         self._plant = plant
         self._table = self.inventory.table()
 
@@ -42,7 +43,7 @@ class MemoryWires:
             heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)
             slots = slab.start + np.flatnonzero(np.repeat(heard, len(slab.points)))
             self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
-        return self._table.snapshot(now_s)
+        return self.lens(self._table.snapshot(now_s))
 
     def send(self, commands: Sequence[Command]) -> int:
         """Hand leases to the agents at once; nothing arrives while the broker is gone."""

@@ -76,7 +76,10 @@ class Readings:
 
     def _all_columns(self) -> dict[str, dict[str, Column]]:
         t, hyd = self._thermal, self._net.hydraulics
-        running = lambda i: (t.unit_w[i] > 0.0).astype(float)  # noqa: E731
+
+        def running(i: Ints) -> Floats:
+            return np.asarray((t.unit_w[i] > 0.0).astype(float))
+
         unit = {
             "running": running,
             "status": running,

@@ -230,17 +230,16 @@ def test_nothing_rises_on_a_cdu_that_fell_silent_after_it_had_narrowed(hall: Sit
     cdu = next(i for i, d in enumerate(hall.devices) if d.profile == "delta_rpu_orv3")
     rack = next(i for i, r in enumerate(hall.racks) if r.cdu == hall.devices[cdu].measures)
     slot = lock.plan.cdu_flow_slot[lock.plan.cdu_of[rack]]
-    before = lock.wires.snapshot
+    clear = lock.wires.lens
 
-    def low_flow(now_s: float) -> Snapshot:
-        shot = before(now_s)
+    def low_flow(shot: Snapshot) -> Snapshot:
         value = shot.value.copy()
         value[slot] *= 0.3
         return replace(shot, value=value)
 
-    lock.wires.snapshot = low_flow  # type: ignore[method-assign]
+    lock.wires.lens = low_flow
     low_w = [lock.cycle()[0].orders.cap_w[rack] for _ in range(10)][-1]
-    lock.wires.snapshot = before  # type: ignore[method-assign]
+    lock.wires.lens = clear
     lock.plant.director.faults.sentinel[cdu] = True
     assert low_w < hall.racks[rack].max_w * 0.7
     assert all(lock.cycle()[0].orders.cap_w[rack] <= low_w + 1.0 for _ in range(20))

@@ -62,9 +62,13 @@ async def test_a_hung_gateway_harms_nobody_else_and_is_reconnected() -> None:
         for kind in kinds:
             plant.faults.set_gateway("gw", kind)
             connects = rig.reader.counters.connects
+
+            def connected_again(before: int = connects) -> bool:
+                return rig.reader.counters.connects > before
+
             await until(lambda: bool((rig.quality(PDU)[:6] == Quality.STALE).all()))
             await until(lambda: bool((rig.quality(PDU)[6:] == Quality.GOOD).all()))
-            await until(lambda n=connects: rig.reader.counters.connects > n)  # type: ignore[misc]  # default argument
+            await until(connected_again)
             await until(lambda: not next(h for h in rig.reader.health() if h.name == "modbus gateway gw").up)
             plant.faults.clear_gateway("gw")
             await until(lambda: rig.good(PDU))

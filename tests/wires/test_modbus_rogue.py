@@ -99,7 +99,11 @@ async def test_busy_is_suspect_and_failure_is_bad_and_both_keep_value_and_time()
     async with rogue(site.devices[0].port, answer), reading(site) as rig:
         await until(lambda: rig.good(CDU))
         for code, quality in ((6, Quality.SUSPECT), (4, Quality.BAD)):  # noqa: B007  (read by answer)
-            await until(lambda q=quality: bool((rig.quality(CDU) == q).all()))  # type: ignore[misc]  # default argument
+
+            def judged(expected: Quality = quality) -> bool:
+                return bool((rig.quality(CDU) == expected).all())
+
+            await until(judged)
             before = rig.time_s(CDU, "flow_lpm").copy()
             await pause(0.3)
             np.testing.assert_array_equal(rig.time_s(CDU, "flow_lpm"), before)
