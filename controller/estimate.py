@@ -19,7 +19,7 @@ SPARE = 1.02  # an uncensored rack may want this much more than its peak
 OTHER_TAU_S = 30.0  # other load is slow; gang swings of seconds must average out of it
 HEAT_TAU_S = 20.0  # cooling follows heat with the loops' lag
 STALE_AGENT_S = 3.5  # three reports missed: no cap can be counted on to arrive
-LESS_THAN_CHILDREN = 0.03  # a meter that shows less than its children by more than metering error is not believed
+LESS_THAN_CHILDREN = 0.03  # a meter that shows this much less than its children and its racks is not believed
 BLIND_SHARE = 0.002  # of a row's load unknown: its remainder is not learnt from
 
 
@@ -123,10 +123,12 @@ def _rows(
     assumed = np.where(np.isfinite(power_w), power_w, np.fmax(cap_w, plan.floor_w))
     of_racks = image.rows.dot(assumed)
     meter_w = fresh(image, plan.node_slot.power)
-    meter_w = np.where(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
+    meter_w = np.where(np.isnan(meter_w), image.summed_w, meter_w)
     node_w = np.where(np.isfinite(meter_w), meter_w, last.node_w)
     branch_w = unmanaged_branches(plan, node_w)
     index = np.append(np.arange(len(branch_w)), plan.envelope_row)
+    least_w = np.fmin(of_racks[plan.node_row] + branch_w + np.nan_to_num(last.rest_w[plan.node_row]), image.below_w)
+    meter_w = np.where(least_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
     meter, racks_w, electrical = (
         np.append(x, x[plan.feeds].sum()) for x in (meter_w, of_racks[plan.node_row], branch_w)
     )

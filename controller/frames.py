@@ -95,6 +95,7 @@ class Image:
     charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
     rows: Rows  # the limits' sums at the measured cord shares
     below_w: Floats  # [N] what a node's children show together, with their losses
+    summed_w: Floats  # [N] the same with what hangs on the node itself, NaN unless every child shows something
     riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
 
 

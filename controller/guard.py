@@ -14,7 +14,7 @@ from drivers.points import Quality
 
 REST_TAU_S = 10.0  # gang swings of seconds must average out of what no rack accounts for
 LIGHT_SHARE = 0.1  # of the nominal rating: below it a meter's utilisation says nothing
-LESS_THAN_CHILDREN = 0.03  # a meter that shows less than its children by more than metering error is not believed
+LESS_THAN_CHILDREN = 0.03  # a meter that shows this much less than its children and its racks is not believed
 LATENCY = 3  # cycles until an order must show in an agent's report
 LONGEST_CYCLE_S = 2.0  # a longer pause gives no more of the ramp
 START_CYCLES = 5  # caps found are only renewed until every device has had the time to answer
@@ -130,7 +130,9 @@ def _room(plan: Plan, image: Image, envelope_w: float, last: GuardState) -> tupl
     node_rest_w, site_rest_w = rest_w[:-1], rest_w[-1]
     other_w[plan.node_row] = np.where(np.isnan(node_rest_w), design_w[plan.node_row], np.maximum(node_rest_w, 0.0))
     # below zero where marginal cooling is in the coefficients
-    other_w[plan.envelope_row] = site_rest_w if np.isfinite(site_rest_w) else design_w[plan.envelope_row]
+    cooling_w = plan.cooling_w_per_w * float(_rack_power(plan, image)[0].sum())
+    unlearnt_w = design_w[plan.envelope_row] - cooling_w
+    other_w[plan.envelope_row] = site_rest_w if np.isfinite(site_rest_w) else unlearnt_w
     return np.maximum(limit_w - other_w, 0.0), replace(last, rest_w=rest_w, samples=samples)
 
 
@@ -139,7 +141,10 @@ def _rest(plan: Plan, image: Image, meter_w: Floats, last: GuardState) -> tuple[
 
     A blind rack draws something between nothing and its charge: the rest moves only when it must.
     """
-    meter_w = np.where(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
+    drawn_w = image.rows.dot(_rack_power(plan, image)[0])[plan.node_row] + np.nan_to_num(last.rest_w[:-1])
+    meter_w = np.where(np.isnan(meter_w), image.summed_w, meter_w)
+    low = np.fmin(drawn_w, image.below_w) > meter_w * (1.0 + LESS_THAN_CHILDREN)
+    meter_w = np.where(low, image.below_w, meter_w)
     shown_w = np.append(meter_w, meter_w[plan.feeds].sum())
     least_w, most_w = (
         np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(image.rows.dot, _rack_power(plan, image))
@@ -169,7 +174,8 @@ def _rating(plan: Plan, image: Image, meter_w: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         used = np.where(amps_unit, amps.max(axis=1), np.where(va_unit, apparent, meter_w)) / plan.rating
         shown = meter_w / used
-    told = (meter_w > LIGHT_SHARE * worst) & (shown > LEAST_SHARE * worst) & (shown < MOST_SHARE * best)
+    sane = ~(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN))  # its children deny it
+    told = sane & (meter_w > LIGHT_SHARE * worst) & (shown > LEAST_SHARE * worst) & (shown < MOST_SHARE * best)
     return np.where(told, np.minimum(shown, best), worst)
 
 
@@ -255,8 +261,10 @@ def _cooled(plan: Plan, image: Image) -> Bools:
         return np.asarray((slots < 0) | (image.quality[slots] == Quality.GOOD), dtype=np.bool_)
 
     cdu = good(plan.cdu_flow_slot) & good(plan.cdu_supply_slot)
-    loop = good(plan.loop_supply_slot)
-    np.logical_and.at(loop, plan.pump_loop, good(plan.pump_slot))
+    sure = (plan.pump_slot < 0) | (good(plan.pump_slot) & (image.value[plan.pump_slot] > 0.5))
+    lpm = np.bincount(plan.pump_loop, plan.pump_lpm * sure, minlength=len(plan.loop_lpm))
+    told = np.bincount(plan.pump_loop, ~good(plan.pump_slot), minlength=len(plan.loop_lpm)) == 0
+    loop = good(plan.loop_supply_slot) & (told | (lpm >= plan.loop_lpm))  # a silent standby pump is no loss
     cooled: Bools = cdu[plan.cdu_of] & loop[plan.loop_of]
     return cooled
 

@@ -30,11 +30,15 @@ def take(
     quality, state = _doubt(plan, shot, report["power_w"], last)
     metered_w = _metered(plan, shot, quality)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
-    below_w = _below(plan, _good(shot, quality, plan.node_slot.power))
-    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality, below_w)
-    for array in (quality, age_s, metered_w, charge_w, below_w, riding):
+    meter_w = _good(shot, quality, plan.node_slot.power)
+    below_w = _below(plan, meter_w)
+    summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
+    drawn_w = np.nan_to_num(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
+    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality, meter_w, below_w, drawn_w)
+    for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding):
         array.flags.writeable = False
-    return Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, below_w, riding), state
+    image = Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, below_w, summed_w, riding)
+    return image, state
 
 
 def _doubt(plan: Plan, shot: Snapshot, agent_w: Floats, last: trust.StillState) -> tuple[Codes, trust.StillState]:
@@ -81,10 +85,18 @@ def _rows(plan: Plan, shot: Snapshot, quality: Codes) -> Rows:
     )
 
 
-def _riding(plan: Plan, shot: Snapshot, quality: Codes, below_w: Floats) -> Bools:
-    """Nodes that deliver far less than hangs on them, or whose battery discharges unasked [N]."""
-    meter_w = _good(shot, quality, plan.node_slot.power)
-    riding: Bools = (meter_w < RIDING_SHARE * below_w) & (below_w > RIDING_LEAST_W)
+def _complete(plan: Plan, meter_w: Floats) -> Bools:
+    """Nodes with children, all of which show something [N]."""
+    inner = plan.parent >= 0
+    children = np.bincount(plan.parent[inner], minlength=len(meter_w))
+    shown = np.bincount(plan.parent[inner], np.isfinite(meter_w[inner]), minlength=len(meter_w))
+    return np.asarray((children > 0) & (shown == children), dtype=np.bool_)
+
+
+def _riding(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, below_w: Floats, drawn_w: Floats) -> Bools:
+    """Nodes that deliver far less than their children and their racks both show, or whose battery discharges [N]."""
+    witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
+    riding: Bools = (meter_w < RIDING_SHARE * witness_w) & (witness_w > RIDING_LEAST_W)
     discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
     riding[plan.storage_node[discharging]] = True
     return riding

@@ -63,6 +63,7 @@ class Plan:
     cdu_of: Ints  # [R]
     loop_of: Ints  # [R]
     design_other_w: Floats  # [K] load that no rack cap moves by the site file: house loads, pumps, cooling at design
+    direct_w: Floats  # [N] part of it that hangs on the node itself
     share: Floats  # [R, 2] nominal cord shares
     storage_slot: Ints  # [storage] discharge [W]
     storage_node: Ints  # [storage]
@@ -104,6 +105,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     loop_index = {x.id: i for i, x in enumerate(site.loops)}
     cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
     cdu_of = np.array([cdu_index[r.cdu] for r in site.racks], dtype=np.int64)
+    design_other_w, direct_w = _design_other(site, len(names))
     actuator = [site.actuators[r.actuator] for r in site.racks]
     cdu_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.cdus])
     loop_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.loops])
@@ -140,7 +142,8 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
         cdu_of=cdu_of,
         loop_of=np.array([loop_index[site.cdus[i].loop] for i in cdu_of], dtype=np.int64),
-        design_other_w=_design_other(site, len(names)),
+        design_other_w=design_other_w,
+        direct_w=direct_w,
         share=np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks]),
         storage_slot=np.array([measured.get((x.id, "power_w"), -1) for x in site.storage], dtype=np.int64),
         storage_node=np.array([site.node_index[x.node] for x in site.storage], dtype=np.int64),
@@ -226,21 +229,22 @@ def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
     return rows.at_shares(share), names, kinds
 
 
-def _design_other(site: Site, rows: int) -> Floats:
-    """Loads, coolant pumps and cooling units at their rated power, up each node's path with its losses [K, W]."""
-    other = np.zeros(rows)
+def _design_other(site: Site, rows: int) -> tuple[Floats, Floats]:
+    """Loads, coolant pumps and cooling units at rated power: up each path with its losses [K], at the node [N], W."""
+    other, direct = np.zeros(rows), np.zeros(len(site.nodes))
     parts: list[tuple[float, tuple[str, ...]]] = [(x.power_w, (x.node,)) for x in site.loads]
     parts += [(x.power_w, x.fed_from) for x in site.cooling if not x.standby]
     parts += [(x.pump_w, x.fed_from) for x in site.cdus]
     for power_w, nodes in parts:
         for node_id in nodes:
             load = power_w / len(nodes)
+            direct[site.node_index[node_id]] += load
             for above_id in site.ancestors(node_id):
                 node = site.nodes[site.node_index[above_id]]
                 other[site.node_index[above_id]] += load
                 other[-1] += 0.0 if node.parent else load
                 load /= node.efficiency
-    return other
+    return other, direct
 
 
 def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:

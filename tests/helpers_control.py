@@ -237,7 +237,7 @@ class Bench:
         nodes = len(self.site.nodes)
         return Image(
             now_s, cycle, value, codes, age_s, metered_w, charge_w, self.plan.rows,
-            below_w=np.zeros(nodes), riding=np.zeros(nodes, dtype=bool),
+            below_w=np.zeros(nodes), summed_w=np.full(nodes, np.nan), riding=np.zeros(nodes, dtype=bool),
         )  # fmt: skip
 
     def proposal(

@@ -12,6 +12,7 @@ from drivers.points import Quality
 
 VOLT_WORST = 0.95  # of nominal: lower edge of normal service (ANSI C84.1 range A)
 UNBALANCE_WORST = 1.05  # worst phase over mean, three-phase power supplies evenly loaded
+DENIED = 1.03
 LIGHT_SHARE = 0.1  # below this load, measured power factor and unbalance say nothing
 SLOW_PER_CYCLE = 0.02  # of the way
 
@@ -29,7 +30,8 @@ def rating_w(plan: Plan, image: Image, base_w: Floats, last_w: Floats) -> Floats
     power = _good(image, slot.power)
     mean, worst = amps.mean(axis=1), amps.max(axis=1)
     apparent = np.fmax(_good(image, slot.apparent), plan.phase * volt * mean)
-    loaded = power > LIGHT_SHARE * base_w
+    denied = image.below_w > power * DENIED  # its children show more: its power factor says nothing either
+    loaded = (power > LIGHT_SHARE * base_w) & ~denied
     with np.errstate(divide="ignore", invalid="ignore"):
         pf = np.where(loaded & (apparent > 0), power / apparent, np.nan)
         unbalance = np.where(loaded & (mean > 0), worst / mean, np.nan)

@@ -33,7 +33,7 @@ class Ledger:
         self.settled: Bools = np.zeros(n, dtype=np.bool_)  # took a lease of ours or of a higher epoch
         self.outranked: Bools = np.zeros(n, dtype=np.bool_)  # obeys a higher epoch: we are not its controller
         self.safe_w: Floats = safe_cap_w.astype(np.float64)  # largest safe cap that the rack may hold
-        self._odd_s: Floats = np.full(n, np.inf)  # since when the beats cannot be those of the agent known
+        self._odd_s: Floats = np.full(n, np.inf)  # since when beats are too far ahead to be the agent's
         self._dead_seq: Ints = np.zeros(n, dtype=np.int64)  # leases up to this one are superseded
         self._next: Ints = np.zeros(n, dtype=np.int64)
         self._seq: Ints = np.zeros((DEPTH, n), dtype=np.int64)
@@ -109,19 +109,18 @@ class Ledger:
         return news
 
     def _believed(self, beat: Ints, time_s: Floats) -> Bools:
-        """Where a heartbeat number is the next of its agent; `beat` is -1 where there is none.
+        """Where a heartbeat number is a later one of its agent; `beat` is -1 where there is none.
 
-        A number that went back, or far ahead, is a forgery or a replay, unless it stays so for a TTL: then it is the
-        agent that came back with another start number.
+        One far ahead of the agent's clock is a forgery, unless it stays so for a TTL. One that goes back is a replay.
         """
         first = np.isinf(self.heard_s)
         with np.errstate(invalid="ignore"):
             reach = np.where(first, np.inf, BEATS_AHEAD + 1.5 * (time_s - self.heard_s))
         restarted = (beat >> BOOT_SHIFT) > (self.beat >> BOOT_SHIFT)
-        normal = (beat > self.beat) & ((beat - self.beat <= reach) | restarted)
-        odd = (beat >= 0) & (beat != self.beat) & ~normal
+        later = beat > self.beat
+        odd = later & (beat - self.beat > reach) & ~restarted
         self._odd_s = np.where(odd, np.minimum(self._odd_s, time_s), np.inf)
-        believed: Bools = normal | (odd & (time_s - self._odd_s >= self.ttl_s))
+        believed: Bools = later & (~odd | (time_s - self._odd_s >= self.ttl_s))
         return believed
 
     def _tighten_safe(self, racks: Bools) -> None:
@@ -145,8 +144,7 @@ class Ledger:
 
         The largest of the last confirmed cap, every cap sent since that may be in force, and fresh measured power.
         A silent rack whose leases have all ended counts its safe cap while the meter shows no more than that, else
-        nameplate; so does one that was never heard. A rack that may yet take a predecessor's lease counts nameplate
-        (`found_w` has what it reported).
+        nameplate. A rack that may yet take a predecessor's lease counts nameplate (`found_w` has what it reported).
         """
         sent_w = self.sent_w(now_s)
         measured = np.where(measured_fresh & np.isfinite(measured_w), measured_w, -np.inf)
@@ -155,8 +153,7 @@ class Ledger:
         charge = np.fmax(confirmed_w, sent_w)
         running = (now_s < self._until_s) & (self._seq > self._dead_seq)
         ended = ~in_contact & ~running.any(axis=0)
-        held_once = np.isfinite(self.heard_s)  # an agent never heard has proved to hold nothing
-        meter_confirms = held_once & measured_fresh & (measured <= self.safe_w)
+        meter_confirms = measured_fresh & (measured <= self.safe_w)
         charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
         if now_s < self.unknown_until_s:
             charge[~self.settled] = np.maximum(charge, self.max_w)[~self.settled]

@@ -1,5 +1,6 @@
 """Plant and controller in lock-step: what an operator bets on, second by second."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -261,3 +262,44 @@ def test_leaving_still_obeys_a_limit_that_narrows(hall: Site) -> None:
     load_w = frames.estimate.rows.dot(frames.orders.cap_w)[loop_row]
     assert frames.limits.limit_w[loop_row] < lock.plan.loop_cap_w[0]
     assert load_w <= frames.limits.limit_w[loop_row] * 1.001
+
+
+def shown(slot: int, factor: float, quality: Quality = Quality.GOOD) -> Callable[[Snapshot], Snapshot]:
+    """A lens: one point shows `factor` times what it is, with a quality of its own."""
+
+    def lens(shot: Snapshot) -> Snapshot:
+        value, codes = shot.value.copy(), shot.quality.copy()
+        value[slot] *= factor
+        codes[slot] = quality
+        return replace(shot, value=value, quality=codes)
+
+    return lens
+
+
+@pytest.mark.parametrize(("node", "factor"), [("feed1", 0.45), ("h1b1u1", 0.45), ("h1b1r1a", 3.0)])
+def test_one_bad_sample_of_a_meter_sheds_nothing(hall: Site, node: str, factor: float) -> None:
+    lock = loop(hall, "steady")
+    run(lock, 200)
+    before_w, clear = lock.plant.truth().cap_w.sum(), lock.wires.lens
+    lock.wires.lens = shown(lock.plan.node_slot.power[hall.node_index[node]], factor)
+    lock.cycle()
+    lock.wires.lens = clear
+    assert min(t.cap_w.sum() for t in run(lock, 10)) >= 0.98 * before_w
+
+
+def test_a_restart_with_a_silent_utility_meter_goes_on_by_its_children(hall: Site) -> None:
+    lock = loop(hall, "nameplate")
+    before_w = run(lock, 200)[-1].cap_w.sum()
+    lock.wires.lens = shown(lock.plan.node_slot.power[hall.node_index["feed1"]], np.nan, Quality.NEVER)
+    lock.start_controller()
+    truths = run(lock, 60)
+    assert min(t.cap_w.sum() for t in truths) >= 0.98 * before_w
+    assert truths[-1].cap_w.sum() >= 0.99 * before_w
+    assert max(t.site_power_w for t in truths) <= hall.control.envelope_w
+
+
+def test_a_standby_pump_that_says_nothing_holds_nothing_back(hall: Site) -> None:
+    lock = loop(hall, "steady")
+    lock.wires.lens = shown(lock.plan.pump_slot[lock.plan.pump_name.index("h1loop1-pump4")], np.nan, Quality.BAD)
+    frames = [lock.cycle()[0] for _ in range(200)][-1]
+    assert not (frames.orders.reason == Reason.STALE).any()
