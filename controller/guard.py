@@ -141,14 +141,13 @@ def _rest(plan: Plan, image: Image, meter_w: Floats, last: GuardState) -> tuple[
 
     A blind rack draws something between nothing and its charge: the rest moves only when it must.
     """
-    drawn_w = image.rows.dot(_rack_power(plan, image)[0])[plan.node_row] + np.nan_to_num(last.rest_w[:-1])
+    least_rows_w, most_rows_w = (image.rows.dot(x) for x in _rack_power(plan, image))
+    drawn_w = least_rows_w[plan.node_row] + np.nan_to_num(last.rest_w[:-1])
     meter_w = np.where(np.isnan(meter_w), image.summed_w, meter_w)
     low = np.fmin(drawn_w, image.below_w) > meter_w * (1.0 + LESS_THAN_CHILDREN)
     meter_w = np.where(low, image.below_w, meter_w)
     shown_w = np.append(meter_w, meter_w[plan.feeds].sum())
-    least_w, most_w = (
-        np.append(x[plan.node_row], x[plan.envelope_row]) for x in map(image.rows.dot, _rack_power(plan, image))
-    )
+    least_w, most_w = (np.append(x[plan.node_row], x[plan.envelope_row]) for x in (least_rows_w, most_rows_w))
     held_w = np.where(np.isnan(last.rest_w), shown_w - most_w, last.rest_w)
     toward_w = np.clip(held_w, shown_w - most_w, shown_w - least_w)
     short = np.full(len(shown_w), SHORT_SHARE)

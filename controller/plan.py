@@ -52,7 +52,6 @@ class Plan:
     rack_pdu: Ints  # [R, 2] node positions of cords A and B
     gang_of: Ints  # [R]
     gang_class: Ints  # [G]
-    gang_name: tuple[str, ...]
     other_w: Floats  # [R] power that no GPU cap reaches
     gpu_w: Floats  # [R] GPU power at nameplate
     floor_w: Floats  # [R]
@@ -93,7 +92,7 @@ class Plan:
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
     """Compile a checked site (drivers.check) and its inventory; KeyError where a link is broken."""
     rows, names, kinds = _rows(site)
-    gang_of, gang_class, gang_name = _gangs(site)
+    gang_of, gang_class = _gangs(site)
     parent, bottom_up = _tree(site)
     n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
     touched = np.diff(rows.indptr)
@@ -132,7 +131,6 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         rack_pdu=pdu,
         gang_of=gang_of,
         gang_class=gang_class,
-        gang_name=gang_name,
         other_w=np.array([r.other_w for r in site.racks]),
         gpu_w=np.array([r.max_w - r.other_w for r in site.racks]),
         floor_w=np.array([r.floor_w for r in site.racks]),
@@ -247,7 +245,7 @@ def _design_other(site: Site, rows: int) -> tuple[Floats, Floats]:
     return other, direct
 
 
-def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:
+def _gangs(site: Site) -> tuple[Ints, Ints]:
     """A training job is one gang; every other rack is a gang of its own."""
     training = {j.id for j in site.jobs if j.kind == "training"}
     index: dict[str, int] = {}
@@ -259,7 +257,7 @@ def _gangs(site: Site) -> tuple[Ints, Ints, tuple[str, ...]]:
             index[name] = len(index)
             priority.append(rack.priority)
         gang_of[i] = index[name]
-    return gang_of, np.array(priority, dtype=np.int64), tuple(index)
+    return gang_of, np.array(priority, dtype=np.int64)
 
 
 def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:

@@ -377,11 +377,6 @@ def test_unknown_site() -> None:
         check_path("colosus", profiles())
 
 
-@pytest.mark.parametrize("name", ["hall", "colossus"])
-def test_reference_sites_are_good(name: str) -> None:
-    assert check_path(name, profiles()) == []
-
-
 def test_names_that_end_in_paths_topics_and_sockets_must_fit(folder: Path) -> None:
     where = edit_yaml(folder, "name: tiny", "name: ../../etc")
     (problem,) = check_path(folder, profiles())

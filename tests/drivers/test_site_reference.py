@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drivers.check import check_path
 from drivers.lease import Holder
+from drivers.profile import load_profiles
 from drivers.site import sums
 from drivers.site.load import EMBEDDED, load_site
 from drivers.site.model import Node, Rack, Site
@@ -243,3 +245,8 @@ def test_sites_are_small_enough_for_git() -> None:
     for name in BOTH:
         files: list[Path] = list((EMBEDDED / name).iterdir())
         assert sum(f.stat().st_size for f in files) < 2.5e6
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_check_finds_nothing(name: str) -> None:
+    assert check_path(name, load_profiles()) == []
