@@ -201,6 +201,15 @@ class Control(SiteModel):
     lease_ttl_s: Positive = 10.0
     lease_decay_s: Positive = 5.0
     supply_max_c: float = 45.0  # warmest secondary supply the racks accept
+    objective: Literal["fair", "throughput"] = "fair"
+    leaf: Literal["rack", "gpu"] = "rack"  # what gets a cap of its own
+    security: Literal["corrective", "preventive", "none"] = "corrective"  # against the loss of any one element
+    disobedient_share: Share = 0.05  # of the racks under a survivor that may ignore a cap after a loss
+    react_s: NonNegative = 2.0  # from a loss to new caps at the agents
+    ups_battery_s: NonNegative = 120.0  # a UPS carries its rating on its battery for this long
+    trip_margin_s: NonNegative = 10.0  # no protection ever comes nearer to its trip than this
+    planned_overload: Share = 0.0  # of a trip curve that may be used on purpose, and paid back
+    shed: Literal["pause", "slow", "down", "off"] = "down"  # last rung of the shed ladder that may be used
     fed_from: Ids = ()  # nodes that feed the controllers
 
 
