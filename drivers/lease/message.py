@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from hashlib import blake2s
 from typing import Any
 
@@ -26,6 +27,16 @@ _ROSTER = re.compile(r"[0-9a-f]{16}")
 _GROUP = re.compile(r"[^\x00-\x1f\x7f+#/]+(/[^\x00-\x1f\x7f+#/]+)*")
 _LEASE_KEYS = {"v", "group", "roster", "epoch", "seq", "ttl_s", "decay_s", "echo", "cap_w", "safe_cap_w"}
 _REPORT_KEYS = {"v", "group", "roster", "beat", "epoch", "seq", "cap_w", "power_w"}
+
+
+class Shed(IntEnum):
+    """How far a rack is shed: the rungs of the ladder, each lower in power than the one before."""
+
+    NONE = 0
+    PAUSE = 1  # work stands still, idle power
+    SLOW = 2  # the same at the lowest clock
+    DOWN = 3  # orderly shutdown of the nodes
+    OFF = 4  # outlets open, at once
 
 
 class LeaseError(ValueError):
