@@ -12,7 +12,7 @@ import numpy as np
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
 from drivers.site.cooling import COOLANTS
-from drivers.site.model import Site
+from drivers.site.model import Node, Site
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Plan:
     efficiency: Floats  # [N]
     rating: Floats  # [N] derated, in its native unit
     rating_unit: np.ndarray  # [N] "A", "VA" or "W"
+    full_w: Floats  # [N] rating in W at power factor 1
     volt_v: Floats  # [N] nominal
     phase: Floats  # [N] sqrt(3) for three-phase, else 1
     unmanaged: np.ndarray  # [N] no rack below: its load is nobody's cap
@@ -82,6 +83,7 @@ class Plan:
     pump_slot: Ints  # [pumps] available (0 or 1)
     pump_loop: Ints  # [pumps]
     pump_lpm: Floats  # [pumps] flow at rating
+    unit_slot: Ints  # [U] available (0 or 1), every cooling unit
     loop_lpm: Floats  # [L] design flow
     loop_cap_w: Floats  # [L] rated heat
     loop_design_c: Floats  # [L] design supply
@@ -124,6 +126,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         efficiency=np.array([x.efficiency for x in site.nodes]),
         rating=np.array([x.rating * x.derating for x in site.nodes]),
         rating_unit=np.array([x.rating_unit for x in site.nodes]),
+        full_w=np.array([_full_w(x) for x in site.nodes]),
         volt_v=np.array([x.volt_v for x in site.nodes]),
         phase=np.where([x.phases == 3 for x in site.nodes], np.sqrt(3.0), 1.0),
         unmanaged=touched[:n] == 0,
@@ -161,12 +164,19 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         pump_slot=np.array([measured.get((x.id, "available"), -1) for x in pumps], dtype=np.int64),
         pump_loop=np.array([loop_index[x.loop] for x in pumps], dtype=np.int64),
         pump_lpm=np.array([x.capacity for x in pumps]),
+        unit_slot=np.array([measured.get((x.id, "available"), -1) for x in site.cooling], dtype=np.int64),
         loop_lpm=np.array([x.flow_lpm for x in site.loops]),
         loop_cap_w=np.array([x.flow_lpm * (x.return_max_c - x.supply_c) for x in site.loops]) * loop_cp,
         loop_design_c=np.array([x.supply_c for x in site.loops]),
         loop_return_max_c=np.array([x.return_max_c for x in site.loops]),
         loop_cp_w=loop_cp,
     )
+
+
+def _full_w(node: Node) -> float:
+    """Derated rating at nominal voltage and power factor 1 [W]."""
+    amps_w = node.volt_v * (3.0**0.5 if node.phases == 3 else 1.0)
+    return node.rating * node.derating * (amps_w if node.rating_unit == "A" else 1.0)
 
 
 def above(plan: Plan, marked: Bools) -> Bools:
