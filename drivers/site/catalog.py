@@ -29,34 +29,81 @@ GPUS: dict[str, Gpu] = {
 
 @dataclass(frozen=True)
 class TripCurve:
-    """How long a device carries a load before it trips: points (load as share of rating, seconds), rising load.
+    """How long a device carries a load before it trips: (load as multiple of its derated rating, seconds), rising load.
 
-    `credit`: the times are the shortest that its maker promises, so an overload may be planned with them. A
-    standard's longest times, or figures without a source, earn no credit: the continuous rating is the limit.
+    `points` is the lower edge of the band, a staircase: above `continuous` and up to a point's load the device may
+    trip after the point's time, above the last point at once. `longest` is the upper edge: it has tripped by then.
+    `credit`: an overload may be planned with the lower edge. A standard's longest times, or figures without a source,
+    earn none: the continuous rating is the limit. From the brink of a trip it has cooled after `cool_s` [s].
     """
 
     points: tuple[tuple[float, float], ...]
     credit: bool
     source: str
+    longest: tuple[tuple[float, float], ...] = ()
+    continuous: float = 1.0
+    cool_s: float = 600.0
+    derating: float = 1.0  # most of its nameplate that continuous load may take
 
+
+UPS_COOL_S = 600.0  # no maker's figure was found: ten minutes, no less than the longest overload of any UPS here
+BREAKER_COOL_S = 7200.0  # as long as it takes to trip at the least overload
 
 TRIP_CURVES: dict[str, TripCurve] = {
     "ul489_standard": TripCurve(
-        ((1.35, 7200.0), (2.0, 240.0)),
+        (),
         False,
-        "UL 489, longest times; standard-rated: 80 % for loads of 3 h and more (FACTS H)",
+        "UL 489, longest times only; standard-rated: 80 % for loads of 3 h and more (FACTS H)",
+        longest=((1.35, 7200.0), (2.0, 240.0)),
+        cool_s=BREAKER_COOL_S,
+        derating=0.8,
     ),
-    "iec60947_2": TripCurve(((1.30, 7200.0),), False, "IEC 60947-2, longest time; 1.05 does not trip (FACTS H)"),
+    "ul489_large_frame": TripCurve(
+        (),
+        False,
+        "UL 489, longest times of frames of hundreds of A and more; standard-rated: 80 % (FACTS H)",
+        longest=((1.35, 7200.0), (2.0, 1680.0)),
+        cool_s=BREAKER_COOL_S,
+        derating=0.8,
+    ),
+    "iec60947_2": TripCurve(
+        (),
+        False,
+        "IEC 60947-2, longest time; 1.05 does not trip within 2 h (FACTS H)",
+        longest=((1.30, 7200.0),),
+        cool_s=BREAKER_COOL_S,
+    ),
+    "fuse": TripCurve((), False, "No times at hand: take the maker's sheet for a curve of its own"),
     "ups_apc": TripCurve(
-        ((1.25, 60.0), (1.50, 30.0)), True, "APC specification: 105 % continuous, 125 % 1 min, 150 % 30 s (FACTS H)"
+        ((1.25, 60.0), (1.50, 30.0)),
+        True,
+        "APC specification: 105 % continuous, 125 % 1 min, 150 % 30 s; upper edge of large units (FACTS H)",
+        longest=((1.25, 600.0), (1.50, 60.0)),
+        continuous=1.05,
+        cool_s=UPS_COOL_S,
     ),
     "ups_huawei_2000g": TripCurve(
         ((1.10, 600.0), (1.30, 60.0), (1.50, 3.0)),
         True,
-        "Huawei UPS2000-G below 35 C; times are halved at 35-40 C (FACTS H)",
+        "Huawei UPS2000-G below 35 C: 105 % continuous, 110 % 10 min, 130 % 1 min, 150 % 3 s (FACTS H)",
+        continuous=1.05,
+        cool_s=UPS_COOL_S,
     ),
-    "ups_staco": TripCurve(((1.10, 120.0), (1.25, 30.0)), True, "Staco, on inverter (FACTS H)"),
+    "ups_huawei_2000g_hot": TripCurve(
+        ((1.10, 300.0), (1.30, 30.0), (1.50, 1.5)),
+        True,
+        "Huawei UPS2000-G at 35-40 C: half the times (FACTS H)",
+        continuous=1.05,
+        cool_s=UPS_COOL_S,
+    ),
+    "ups_staco": TripCurve(
+        ((1.10, 120.0), (1.25, 30.0)),
+        True,
+        "Staco, on inverter: 110 % 2 min, 125 % 30 s (FACTS H); its bypass is not counted on",
+        cool_s=UPS_COOL_S,
+    ),
     "transformer_c57_91": TripCurve((), False, "IEEE C57.91: 120-150 % for minutes to hours; no time known (FACTS H)"),
+    "generator_iso8528": TripCurve((), False, "ISO 8528: standby sets have no overload (FACTS H)"),
 }
 
 # The measurements (gpu, workload, cap_w; a row of curves.csv) behind each curve, from the lowest cap up. No sweep of

@@ -48,8 +48,26 @@ def test_gpu_powers_are_in_order() -> None:
 def test_trip_curves_allow_less_time_for_more_load() -> None:
     for name, trip in TRIP_CURVES.items():
         assert trip.source
-        assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(trip.points)), name
-        assert all(load > 1 for load, _ in trip.points)
-        assert trip.points or not trip.credit
-    for name in ("ul489_standard", "iec60947_2", "transformer_c57_91"):
+        for edge in (trip.points, trip.longest):
+            assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(edge)), name
+            assert all(load > trip.continuous >= 1 and seconds > 0 for load, seconds in edge), name
+        assert trip.points or not trip.credit, name
+        assert trip.cool_s >= max((seconds for _, seconds in trip.points), default=0.0), name
+        assert 0 < trip.derating <= 1
+
+
+def test_the_lower_edge_lies_below_the_upper() -> None:
+    for name, trip in TRIP_CURVES.items():
+        upper = dict(trip.longest)
+        assert all(seconds <= upper.get(load, seconds) for load, seconds in trip.points), name
+
+
+def test_a_standards_longest_times_earn_no_credit() -> None:
+    for name in ("ul489_standard", "ul489_large_frame", "iec60947_2", "fuse", "transformer_c57_91"):
         assert not TRIP_CURVES[name].credit
+        assert not TRIP_CURVES[name].points, "a longest time must not stand as a shortest one"
+
+
+def test_heat_halves_a_ups_overload() -> None:
+    cool, hot = TRIP_CURVES["ups_huawei_2000g"], TRIP_CURVES["ups_huawei_2000g_hot"]
+    assert hot.points == tuple((load, seconds / 2) for load, seconds in cool.points)
