@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.kernels.fill import FillInputs, FillTopology, build_topology, fill, level_of
+from controller.kernels.trip import advance, allowed, compile_curves, time_to_trip
 from drivers.clock import Clock, RealClock
+from drivers.site.catalog import TripCurve
 
 BUDGET_MS = 20.0  # one filling of the known case; compiled it takes some tens of microseconds
 
@@ -55,6 +57,21 @@ def self_test() -> str:
     ):
         if not np.allclose(got, expected, rtol=1e-9, atol=0.0):
             return f"filling of the known case: {name} is {got.tolist()}, not {expected}"
+    return _trip_test()
+
+
+def _trip_test() -> str:
+    """What is wrong with a known protection (1.2 for 60 s, 1.5 for 10 s, cold after 100 s), or an empty text."""
+    table = compile_curves([TripCurve(((1.2, 60.0), (1.5, 10.0)), credit=True, source="known", cool_s=100.0)] * 3)
+    h, load = np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.1, 1.4])
+    hold_s, share = np.array([4.0, 4.0, 40.0]), np.array([1.0, 0.5, 1.0])
+    for name, got, expected in (
+        ("state", advance(table, h, load, 3.0), [0.47, 0.55, 0.8]),
+        ("time to trip", time_to_trip(table, h, load), [np.inf, 30.0, 5.0]),
+        ("allowed", allowed(table, np.arange(3), h, hold_s, share), [1.5, 1.2, 1.0]),
+    ):
+        if not np.allclose(got, expected, rtol=1e-9, atol=0.0):
+            return f"trip curve of the known case: {name} is {got.tolist()}, not {expected}"
     return ""
 
 
