@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drivers.modbus.plan import requests_per_poll
 from drivers.profile import Profile
-from drivers.site import links, sums
+from drivers.site import links, sums, tenants
 from drivers.site.load import find_site, read_draft
 from drivers.site.model import Device, Site
 from drivers.site.problems import Problem
@@ -171,7 +171,7 @@ def check_meters(report: Report) -> None:
 def check_site(site: Site, profiles: Mapping[str, Profile], unread: Collection[str] = ()) -> list[Problem]:
     """Every problem of a site, by file and line. `unread`: ids whose rows could not be read (Draft.unread)."""
     report = Report(site, unread)
-    for rule in (*links.RULES, *sums.RULES):
+    for rule in (*links.RULES, *sums.RULES, *tenants.RULES):
         rule(report)
     check_devices(report, profiles)
     check_names(report)

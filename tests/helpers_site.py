@@ -18,6 +18,7 @@ from drivers.site.model import (
     Site,
     Storage,
     Switch,
+    Tenant,
 )
 
 RACKS = 4
@@ -122,6 +123,7 @@ def tiny_site(**changes: object) -> Site:
         "nodes": nodes,
         "racks": _racks(),
         "jobs": (Job(id="train", kind="training", tenant="a"), Job(id="serve", kind="inference", tenant="b")),
+        "tenants": (Tenant(id="a", guarantee_w=150e3), Tenant(id="b", max_w=81e3)),
         "cdus": tuple(
             Cdu(
                 id=f"c{i}",

@@ -74,7 +74,15 @@ class Job(SiteModel):
 
     id: str
     kind: Literal["training", "inference"]
-    tenant: str = ""
+    tenant: str = ""  # id in tenants, where there are any
+
+
+class Tenant(SiteModel):
+    """Whose jobs they are (tenants.csv). Powers are those of its racks together, at their power supplies' inputs."""
+
+    id: str
+    guarantee_w: NonNegative = 0.0  # served before all others, as far as its racks ask for it
+    max_w: Positive | None = None  # empty: no maximum
 
 
 class Cdu(SiteModel):
@@ -225,6 +233,7 @@ class Site(SiteModel):
     nodes: tuple[Node, ...]
     racks: tuple[Rack, ...]
     jobs: tuple[Job, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
     cdus: tuple[Cdu, ...]
     loops: tuple[Loop, ...]
     cooling: tuple[CoolingUnit, ...]

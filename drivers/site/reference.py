@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from drivers.site.model import Actuator, Control, Job, Loop, Mqtt, Site
+from drivers.site.model import Actuator, Control, Job, Loop, Mqtt, Site, Tenant
 from drivers.site.reference_parts import (
     GB200,
     HOPPER,
@@ -32,6 +32,7 @@ COMMON = (
     "Pumps of in-rack CDUs are inside the rack's power; pumps of row CDUs are load of their own on their feeds.",
     "A rack PDU carries its whole rack when the other cord is lost, at 80 % of its standard-rated breaker (UL 489).",
     "Efficiencies near rating: substation 0.995, transformer 0.99, double-conversion UPS 0.973, busway 0.997.",
+    "Tenants, their guarantees (a little above the floors of their racks) and maxima are assumptions.",
     "Trip curves are named by class; real settings were not found and no overload credit is planned with them.",
     "Gateways answer one request in 12 ms; 35 rack PDUs take 0.42 s of each second.",
     "In band a cap acts after 0.2 s and settles with 0.3 s; through the BMC after 5 s (power brake; POLCA,"
@@ -98,6 +99,7 @@ def build(name: str, title: str, plan: Plan, control: Control, assumptions: tupl
         nodes=tuple(t.nodes),
         racks=tuple(t.racks),
         jobs=tuple(t.jobs),
+        tenants=plan.tenants,
         cdus=tuple(t.cdus),
         loops=tuple(t.loops),
         cooling=tuple(t.cooling),
@@ -133,6 +135,13 @@ def colossus() -> Site:
             JobPlan("moe-15k", "training", "foundation", 1, GB200, 209),
             JobPlan("reasoning-serving", "inference", "products", 0, GB200, 152),
             JobPlan("video-4k", "training", "research", 2, GB200, 56),
+        ),
+        tenants=(
+            Tenant(id="foundation", guarantee_w=80e6),
+            Tenant(id="products", guarantee_w=60e6),
+            Tenant(id="cloud", guarantee_w=20e6, max_w=32e6),
+            Tenant(id="university", guarantee_w=6.5e6),
+            Tenant(id="research", guarantee_w=18e6, max_w=30e6),
         ),
         feed_v=161_000,
         substation_v=13_800,
@@ -189,6 +198,11 @@ def hall() -> Site:
             JobPlan("train-1k", "training", "research", 2, HOPPER, 16),
             JobPlan("moe", "training", "foundation", 1, GB200, 5),
             JobPlan("reasoning-serving", "inference", "products", 0, GB200, 3),
+        ),
+        tenants=(
+            Tenant(id="foundation", guarantee_w=1.7e6),
+            Tenant(id="products", guarantee_w=1.2e6),
+            Tenant(id="research", guarantee_w=0.8e6, max_w=1.25e6),
         ),
         feed_v=13_800,
         substation_v=13_800,

@@ -6,7 +6,7 @@ stand in the assumptions of each site (reference.py).
 
 from dataclasses import dataclass, field
 
-from drivers.site.model import Cdu, CoolingUnit, Device, Gateway, Job, Load, Loop, Node, Rack, Storage, Switch
+from drivers.site.model import Cdu, CoolingUnit, Device, Gateway, Job, Load, Loop, Node, Rack, Storage, Switch, Tenant
 
 PAIRS = ((1, 2), (3, 4), (1, 3), (2, 4), (1, 4), (2, 3))  # cords A and B of the six rows of a block of four UPS
 UNITS_PER_GATEWAY = 35
@@ -60,6 +60,7 @@ class Plan:
     hopper_gpus: int
     gb200_gpus: int
     jobs: tuple[JobPlan, ...]
+    tenants: tuple[Tenant, ...]
     feed_v: float
     substation_v: float
     feed_va: float

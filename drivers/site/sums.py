@@ -9,7 +9,7 @@ from drivers.lease.message import MAX_DECAY_S, MAX_TTL_S, MIN_TTL_S
 from drivers.site.catalog import MEASURED, curve
 from drivers.site.cooling import COOLANTS
 from drivers.site.links import HEAT_REJECTION, cycles, duty
-from drivers.site.model import Node, Rack, Site
+from drivers.site.model import Loop, Node, Rack, Site
 from drivers.site.report import Report
 
 RackPower = Callable[[Rack], float]
@@ -117,16 +117,16 @@ def check_fit(report: Report) -> None:
             limit = limit_w(n, pf)
             fix = f"Raise the rating, or lower the {label} below it"
             if loads.get(n.id, 0.0) > limit:
-                what = f"{label} below {n.kind} '{n.id}' need {_w(loads[n.id])}, it may carry {_w(limit)}"
+                what = f"{label} below {n.kind} '{n.id}' need {watts(loads[n.id])}, it may carry {watts(limit)}"
                 report.note("nodes", n.id, what, fix)
             elif alone.get(n.id, 0.0) > limit:
-                what = f"{label} on {n.kind} '{n.id}' need {_w(alone[n.id])} when the other cords are lost"
-                report.note("nodes", n.id, f"{what}, it may carry {_w(limit)}", fix)
+                what = f"{label} on {n.kind} '{n.id}' need {watts(alone[n.id])} when the other cords are lost"
+                report.note("nodes", n.id, f"{what}, it may carry {watts(limit)}", fix)
         need = sum(loads.get(n.id, 0.0) for n in site.nodes if n.kind == "utility_feed")
         if need > site.control.envelope_w:
-            what = f"{label} with losses, loads and cooling need {_w(need)}, the envelope is"
+            what = f"{label} with losses, loads and cooling need {watts(need)}, the envelope is"
             fix = f"Raise the envelope or lower the {label}"
-            report.note("site", "control.envelope_w", f"{what} {_w(site.control.envelope_w)}", fix)
+            report.note("site", "control.envelope_w", f"{what} {watts(site.control.envelope_w)}", fix)
 
 
 def _one_cord(site: Site, rack_w: RackPower) -> dict[str, float]:
@@ -142,27 +142,39 @@ def _one_cord(site: Site, rack_w: RackPower) -> dict[str, float]:
     return loads
 
 
+def heat_loads(site: Site, rack_w: RackPower) -> tuple[dict[str, float], dict[str, float]]:
+    """Heat into every CDU and into every loop [W]; rear doors bring the loop what the CDU does not take."""
+    loop_of = {c.id: c.loop for c in site.cdus}
+    by_cdu: dict[str, float] = defaultdict(float)
+    by_loop: dict[str, float] = defaultdict(float)
+    for r in site.racks:
+        by_cdu[r.cdu] += rack_w(r) * r.liquid_share
+        by_loop[loop_of.get(r.cdu, "")] += rack_w(r)
+    return by_cdu, by_loop
+
+
+def loop_able_w(site: Site, loop: Loop) -> tuple[float, float]:
+    """Heat that a loop's flow carries and that its duty units reject [W]."""
+    spread_k = loop.return_max_c - loop.supply_c
+    return loop.flow_lpm * COOLANTS[loop.coolant].w_per_lpm_k * spread_k, duty(site, loop.id, HEAT_REJECTION)
+
+
 def check_heat(report: Report) -> None:
     """The heat of floors and safe caps fits every CDU and loop; duty pumps carry the loop's flow."""
     site = report.site
-    loop_of = {c.id: c.loop for c in site.cdus}
     for label, rack_w in _LEVELS:
-        by_cdu: dict[str, float] = defaultdict(float)
-        by_loop: dict[str, float] = defaultdict(float)
-        for r in site.racks:
-            by_cdu[r.cdu] += rack_w(r) * r.liquid_share
-            by_loop[loop_of.get(r.cdu, "")] += rack_w(r)  # rear doors bring what the CDU does not take
+        by_cdu, by_loop = heat_loads(site, rack_w)
         for cdu in site.cdus:
             if by_cdu[cdu.id] > cdu.capacity_w:
-                what = f"{label} give CDU '{cdu.id}' {_w(by_cdu[cdu.id])} of heat, its capacity is {_w(cdu.capacity_w)}"
+                heat = f"{watts(by_cdu[cdu.id])} of heat"
+                what = f"{label} give CDU '{cdu.id}' {heat}, its capacity is {watts(cdu.capacity_w)}"
                 report.note("cdus", cdu.id, what, f"Move racks to another CDU or lower their {label}")
         for loop in site.loops:
-            spread_k = loop.return_max_c - loop.supply_c
-            carry_w = loop.flow_lpm * COOLANTS[loop.coolant].w_per_lpm_k * spread_k
-            reject_w = duty(site, loop.id, HEAT_REJECTION)
-            for able_w, how in ((carry_w, f"its flow carries at {spread_k:g} K"), (reject_w, "its units reject")):
+            carry_w, reject_w = loop_able_w(site, loop)
+            at_k = f"its flow carries at {loop.return_max_c - loop.supply_c:g} K"
+            for able_w, how in ((carry_w, at_k), (reject_w, "its units reject")):
                 if by_loop[loop.id] > able_w > 0 and not (report.unread and able_w == reject_w):
-                    what = f"{label} give loop '{loop.id}' {_w(by_loop[loop.id])} of heat, {how} {_w(able_w)}"
+                    what = f"{label} give loop '{loop.id}' {watts(by_loop[loop.id])} of heat, {how} {watts(able_w)}"
                     report.note("loops", loop.id, what, f"Add cooling or lower the {label}")
 
 
@@ -193,11 +205,11 @@ def check_leases(report: Report) -> None:
     top_w = min(site_w(site, lambda r: r.max_w), control.envelope_w)
     fall_w = FALL * (top_w - site_w(site, lambda r: r.safe_cap_w))
     if fall_w > control.lease_decay_s * control.ramp_down_w_per_s:
-        what = f"when every lease ends the site falls by {_w(fall_w / control.lease_decay_s)} each second"
+        what = f"when every lease ends the site falls by {watts(fall_w / control.lease_decay_s)} each second"
         least_s = math.ceil(fall_w / control.ramp_down_w_per_s)
         fix = f"Set control.lease_decay_s to at least {least_s}, or raise the ramp or the safe caps"
         at = _control(site, "lease_decay_s")
-        report.note("site", at, f"{what}, its ramp_down_w_per_s is {_w(control.ramp_down_w_per_s)}", fix)
+        report.note("site", at, f"{what}, its ramp_down_w_per_s is {watts(control.ramp_down_w_per_s)}", fix)
 
 
 def _control(site: Site, name: str) -> str:
@@ -205,7 +217,7 @@ def _control(site: Site, name: str) -> str:
     return f"control.{name}" if f"site/control.{name}" in site.where else "control"
 
 
-def _w(power_w: float) -> str:
+def watts(power_w: float) -> str:
     """A power for people, with enough digits to see the difference."""
     return f"{power_w / 1e6:.3f} MW" if power_w >= 1e6 else f"{power_w / 1e3:.2f} kW"
 

@@ -22,12 +22,14 @@ from drivers.site.model import (
     SiteModel,
     Storage,
     Switch,
+    Tenant,
 )
 
 TABLES: dict[str, type[SiteModel]] = {
     "nodes": Node,
     "racks": Rack,
     "jobs": Job,
+    "tenants": Tenant,
     "cdus": Cdu,
     "loops": Loop,
     "cooling": CoolingUnit,
@@ -40,7 +42,9 @@ TABLES: dict[str, type[SiteModel]] = {
 
 
 def cell(value: object) -> str:
-    """One value as a CSV cell: ids joined by `|`, whole numbers without a point."""
+    """One value as a CSV cell: ids joined by `|`, whole numbers without a point, nothing for None."""
+    if value is None:
+        return ""
     if isinstance(value, tuple):
         return "|".join(value)
     if isinstance(value, bool):
