@@ -7,7 +7,7 @@ in replay and for what-if questions (on a `fork` of the state).
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from controller import actuate, allocate, estimate, guard, image, limits, trust
+from controller import actuate, allocate, estimate, guard, image, limits
 from controller.frames import Frames, Requests
 from controller.plan import Plan
 from drivers.lease import Ledger
@@ -21,7 +21,7 @@ class State:
 
     cycle: int
     ledger: Ledger
-    image: trust.StillState
+    image: image.ImageState
     estimate: estimate.EstimateState
     limits: limits.LimitsState
     allocate: allocate.AllocateState
@@ -48,7 +48,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
     return State(
         0,
         ledger,
-        trust.watch(len(plan.parent)),
+        image.begin(plan, now_s),
         estimate.begin(plan, now_s),
         limits.begin(plan),
         allocate.begin(plan, now_s),

@@ -97,6 +97,8 @@ class Image:
     below_w: Floats  # [N] what a node's children show together, with their losses
     summed_w: Floats  # [N] the same with what hangs on the node itself, NaN unless every child shows something
     riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
+    lost_node: Bools  # [N] elements that are lost
+    lost_unit: Bools  # [U] cooling units that are lost
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Proposal:
     row: Ints  # [R] row that binds, -1 if none
     envelope_w: float
     mode: Mode
+    shed: Codes | None = None  # [R] rungs (Shed), None: no rack is shed
+    gpu_cap_w: Ints | None = None  # [R, GPUs] whole W, NO_GPU beyond a rack's; None: leaf rack
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class Orders:
     charge_w: Floats  # [R] what each rack is counted at until it confirms
     unheeded: Bools  # [R] the agent answers, yet holds a cap that was not ordered lately
     mode: Mode
+    shed: Codes | None = None  # [R] rungs (Shed), a shed rack's cap_w is its power there; None: no rack is shed
+    gpu_cap_w: Ints | None = None  # [R, GPUs] whole W, NO_GPU beyond a rack's; None: leaf rack
 
 
 @dataclass(frozen=True)

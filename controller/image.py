@@ -1,10 +1,13 @@
 """Stage 1: the process image. Every point's value, quality and age, and what our own leases allow, frozen."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from controller import trust
 from controller.frames import Bools, Codes, Floats, Image, Ints, Rows
 from controller.plan import Plan
+from controller.policies import lost
 from drivers.lease import Ledger
 from drivers.points import Quality, Snapshot
 
@@ -14,9 +17,20 @@ RIDING_SHARE = 0.5  # a node delivers this little of what its children carry: th
 RIDING_LEAST_W = 1e4
 
 
-def take(
-    plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: trust.StillState
-) -> tuple[Image, trust.StillState]:
+@dataclass(frozen=True)
+class ImageState:
+    """Since when meters stand still, and which elements are lost."""
+
+    still: trust.StillState
+    lost: lost.LostState
+
+
+def begin(plan: Plan, now_s: float) -> ImageState:
+    """State before the first image."""
+    return ImageState(trust.watch(len(plan.parent)), lost.begin(plan, now_s))
+
+
+def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageState) -> tuple[Image, ImageState]:
     """Freeze a snapshot into the image of `cycle`; the ledger enters the agents' reports. Age is never NaN.
 
     A meter that stands still while what hangs on it moves is SUSPECT from here on.
@@ -27,18 +41,38 @@ def take(
     ledger.confirm(
         report["beat"], report["epoch"], report["seq"], report["cap_w"], shot.time_s[plan.agent_slot["beat"]]
     )
-    quality, state = _doubt(plan, shot, report["power_w"], last)
+    quality, still = _doubt(plan, shot, report["power_w"], last.still)
     metered_w = _metered(plan, shot, quality)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
     meter_w = _good(shot, quality, plan.node_slot.power)
     below_w = _below(plan, meter_w)
     summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
     drawn_w = np.nan_to_num(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
-    rows, riding = _rows(plan, shot, quality), _riding(plan, shot, quality, meter_w, below_w, drawn_w)
-    for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding):
+    gone = _lost(plan, shot, quality, meter_w, last.lost)
+    riding = _riding(plan, shot, quality, meter_w, below_w, drawn_w)
+    for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit):
         array.flags.writeable = False
-    image = Image(shot.now_s, cycle, shot.value, quality, age_s, metered_w, charge_w, rows, below_w, summed_w, riding)
-    return image, state
+    image = Image(
+        now_s=shot.now_s,
+        cycle=cycle,
+        value=shot.value,
+        quality=quality,
+        age_s=age_s,
+        metered_w=metered_w,
+        charge_w=charge_w,
+        rows=_rows(plan, shot, quality, gone.dead),
+        below_w=below_w,
+        summed_w=summed_w,
+        riding=riding,
+        lost_node=gone.node,
+        lost_unit=gone.unit,
+    )
+    return image, ImageState(still, gone)
+
+
+def _lost(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, last: lost.LostState) -> lost.LostState:
+    volt_v = _good(shot, quality, plan.node_slot.volt) * plan.node_slot.volt_scale
+    return lost.watch(plan, shot.now_s, volt_v, meter_w, _good(shot, quality, plan.unit_slot), last)
 
 
 def _doubt(plan: Plan, shot: Snapshot, agent_w: Floats, last: trust.StillState) -> tuple[Codes, trust.StillState]:
@@ -67,19 +101,24 @@ def _below(plan: Plan, meter_w: Floats) -> Floats:
     return below_w
 
 
-def _rows(plan: Plan, shot: Snapshot, quality: Codes) -> Rows:
-    """Rows at the measured cord shares: the site's while they agree, the larger per cord where they do not."""
+def _rows(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Rows:
+    """Rows at the measured cord shares: the site's while they agree, the larger per cord where they do not.
+
+    A cord whose busway is dead carries nothing, whatever its PDU showed last.
+    """
     cord_w = _good(shot, quality, plan.pdu_slot)
     agent_w = _good(shot, quality, plan.agent_slot["power_w"])
     left_w = np.maximum(agent_w - np.nansum(cord_w, axis=1), 0.0)[:, None]
     lone = np.isnan(cord_w).sum(axis=1, keepdims=True) == 1  # a PDU that lost its feed falls silent with it
     cord_w = np.where(lone & np.isnan(cord_w), left_w, cord_w)
+    off = dead[plan.parent[plan.rack_pdu]]
+    lone = off.sum(axis=1, keepdims=True) == 1
     total_w = cord_w.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        measured = cord_w / total_w[:, None]
+        measured = np.where(lone, ~off, cord_w / total_w[:, None])
     moved = np.abs(measured - plan.share) > SHARE_BAND
     loaded = (total_w > LIGHT_SHARE * plan.max_w)[:, None]
-    moved &= loaded
+    moved &= loaded | lone
     return (
         plan.rows.at_shares(np.where(moved, np.maximum(measured, plan.share), plan.share)) if moved.any() else plan.rows
     )

@@ -8,7 +8,7 @@ import pytest
 from helpers_control import Bench, Wiring, bench
 from helpers_site import tiny_site
 
-from controller import cycle, estimate, image, trust
+from controller import cycle, estimate, image
 from controller.frames import Estimate, Floats, Image, Requests
 from drivers.lease import Ledger
 from drivers.points import Quality
@@ -163,7 +163,7 @@ def test_pumps_inside_a_rack_are_not_its_gpus() -> None:
     table = b.inventory.table()
     table.put(np.arange(b.inventory.size), value, Quality.GOOD, 1000.0)
     ledger = Ledger(b.plan.max_w, b.plan.safe_cap_w.astype(np.int64), epoch=1, ttl_s=10, decay_s=5, now_s=1000.0)
-    seen, _ = image.take(b.plan, table.snapshot(1000.1), 0, ledger, trust.watch(len(b.plan.parent)))
+    seen, _ = image.take(b.plan, table.snapshot(1000.1), 0, ledger, image.begin(b.plan, 1000.0))
     assert seen.metered_w == pytest.approx(caps(b, 60e3))
 
 
