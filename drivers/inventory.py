@@ -9,7 +9,7 @@ from drivers.points import Floats, Ints, PointTable
 from drivers.profile import Profile
 from drivers.site.model import Device, Site
 
-AGENT_POINTS = ("power_w", "cap_w", "epoch", "seq", "beat")
+AGENT_POINTS = ("power_w", "cap_w", "epoch", "seq", "beat", "shed")
 STALE_PERIODS = 3.5  # a value older than this many of its periods is STALE
 DSX_MAX_AGE_S = 250.0  # the bus republishes every 100 s; two misses
 

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from drivers.lease.message import BOOT_SHIFT, MAX_CAP_W, Floats, Group, Ints, Lease, Report
+from drivers.lease.message import BOOT_SHIFT, MAX_CAP_W, NO_GPU, Floats, Group, Ints, Lease, Report, Shed
 
 BEAT_S = 1.0
 SLOWEST, FASTEST = 1.0, 0.4  # share of the decay time that a rack takes, drawn once per rack
@@ -24,16 +24,34 @@ class Holder:
 
     `cap_w` is what the last lease commanded, `in_force_w` what holds at the last `step`. At start the cap is
     `boot_cap_w`: the persisted lower of cap and safe cap, at first start the site's safe cap. Whatever a message says,
-    a cap stays at or below `max_w` (nameplate) and a safe cap at or below the built-in one. `boot` must rise
-    with each start of an agent (wall seconds or a stored counter), so that no heartbeat number ever comes back.
+    a cap stays at or below `max_w` (nameplate) and a safe cap at or below `built_in_w` (default: boot_cap_w, for a
+    first start). `boot` must rise with each start of an agent (wall seconds or a stored counter), so that no
+    heartbeat number ever comes back.
+
+    `shed` is the rung of each rack (Shed), at most `last_rung`, whatever a message says. It is persisted like the
+    cap and neither expiry nor a restart clears it: a shed rack comes back only by a new lease. `gpu_cap_w` [racks,
+    `gpus`] are the caps of single GPUs beside the rack's cap (NO_GPU: none); a restart forgets them, the rack's holds.
     """
 
     def __init__(
-        self, boot_cap_w: Ints, now_s: float, *, max_w: Ints | None = None, boot: int = 1, seed: int = 0
+        self,
+        boot_cap_w: Ints,
+        now_s: float,
+        *,
+        max_w: Ints | None = None,
+        boot: int = 1,
+        seed: int = 0,
+        boot_shed: Ints | None = None,
+        built_in_w: Ints | None = None,
+        last_rung: Shed = Shed.OFF,
+        gpus: int = 0,
     ) -> None:
         n = len(boot_cap_w)
+        self.last_rung = last_rung
+        self.shed: Ints = np.zeros(n, dtype=np.int64) if boot_shed is None else boot_shed.astype(np.int64)
+        self.gpu_cap_w: Ints = np.full((n, gpus), NO_GPU, dtype=np.int64)
         self.max_w: Ints = np.full(n, MAX_CAP_W, dtype=np.int64) if max_w is None else max_w.astype(np.int64)
-        self.safest_w: Ints = boot_cap_w.astype(np.int64)  # no message lifts the safe cap above what was built in
+        self.safest_w: Ints = (boot_cap_w if built_in_w is None else built_in_w).astype(np.int64)
         self.epoch: Ints = np.zeros(n, dtype=np.int64)
         self.seq: Ints = np.zeros(n, dtype=np.int64)
         self.cap_w: Ints = boot_cap_w.astype(np.int64)
@@ -67,6 +85,11 @@ class Holder:
         self.seq[rows] = lease.seq
         self.cap_w[rows] = np.minimum(lease.cap_w[taken], self.max_w[rows])
         self.safe_cap_w[rows] = np.minimum(lease.safe_cap_w[taken], self.safest_w[rows])
+        self.shed[rows] = 0 if lease.shed is None else np.minimum(lease.shed[taken], self.last_rung)
+        self.gpu_cap_w[rows] = NO_GPU
+        if lease.gpu_cap_w is not None:
+            width = min(lease.gpu_cap_w.shape[1], self.gpu_cap_w.shape[1])
+            self.gpu_cap_w[rows, :width] = lease.gpu_cap_w[taken, :width]
         self.expiry_s[rows] = now_s + lease.ttl_s
         self.decay_s[rows] = lease.decay_s
         self.in_force_w[rows] = self.cap_w[rows]
@@ -86,14 +109,18 @@ class Holder:
     def restart(self, racks: Ints, now_s: float, boot: int) -> None:
         """The agents of `racks` start anew with the start number `boot`, from what they had persisted."""
         self.cap_w[racks] = self.safe_cap_w[racks] = self.persisted_w[racks]
+        self.gpu_cap_w[racks] = NO_GPU
         self.epoch[racks] = self.seq[racks] = 0
         self.expiry_s[racks] = -np.inf
         self.start_s[racks] = now_s
         self.first_beat[racks] = boot << BOOT_SHIFT
         self.step(now_s)
 
-    def report(self, group: Group, power_w: Floats) -> Report:
-        """What the agents of `group` say at the last step; `power_w` [W] is measured at all racks."""
+    def report(self, group: Group, power_w: Floats, gpu_w: Ints | None = None) -> Report:
+        """What the agents of `group` say at the last step.
+
+        `power_w` [W] is measured at all racks, `gpu_w` [racks, GPUs] at all their GPUs (NO_GPU: the rack has fewer).
+        """
         racks = group.racks
         return Report(
             group=group.name,
@@ -103,6 +130,8 @@ class Holder:
             seq=self.seq[racks],
             cap_w=np.ceil(self.in_force_w[racks]).astype(np.int64),
             power_w=np.maximum(np.rint(power_w[racks]), 0).astype(np.int64),
+            shed=self.shed[racks],
+            gpu_w=None if gpu_w is None else gpu_w[racks],
         )
 
     def _beats(self, racks: Ints | slice, now_s: float) -> Ints:

@@ -46,8 +46,21 @@ class Ledger:
         """End of the last lease that a predecessor may have sent [s]: its window, life and decay."""
         return self.start_s + 2.0 * self.ttl_s + self.decay_s
 
-    def lease(self, group: Group, cap_w: Ints, safe_cap_w: Ints, now_s: float) -> Lease:
-        """The next message for `group` from caps of all racks [W], entered as sent at `now_s`."""
+    def lease(
+        self,
+        group: Group,
+        cap_w: Ints,
+        safe_cap_w: Ints,
+        now_s: float,
+        *,
+        shed: Ints | None = None,
+        gpu_cap_w: Ints | None = None,
+    ) -> Lease:
+        """The next message for `group` from caps of all racks [W], entered as sent at `now_s`.
+
+        `shed` [racks] are rungs (Shed), a shed rack's cap is its power there; `gpu_cap_w` [racks, GPUs], NO_GPU beyond
+        a rack's. Neither changes what a rack is charged: that is its cap.
+        """
         self.seq += 1
         racks = group.racks
         message = Lease(
@@ -60,6 +73,8 @@ class Ledger:
             echo=self.beat[racks],
             cap_w=cap_w[racks].astype(np.int64),
             safe_cap_w=safe_cap_w[racks].astype(np.int64),
+            shed=None if shed is None else shed[racks].astype(np.int64),
+            gpu_cap_w=None if gpu_cap_w is None else gpu_cap_w[racks].astype(np.int64),
         )
         acceptable = now_s < self.heard_s[racks] + self.ttl_s
         self._enter(racks[acceptable], message.cap_w[acceptable], message.safe_cap_w[acceptable])

@@ -91,7 +91,9 @@ class LeaseLink:
 
     def _store(self, name: str, report: Report) -> None:
         now_s = self._clock.now_s()
-        values = np.stack([getattr(report, point) for point in AGENT_POINTS], axis=1)
+        rungs = np.zeros_like(report.beat) if report.shed is None else report.shed
+        columns = (rungs if point == "shed" else getattr(report, point) for point in AGENT_POINTS)
+        values = np.stack(tuple(columns), axis=1)
         self._table.put(self._slots[name], values.ravel().astype(np.float64), Quality.GOOD, now_s)
         self._heard_s[name] = now_s
         self.counters["reports"] += 1

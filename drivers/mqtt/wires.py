@@ -27,7 +27,7 @@ class MqttWires:
     ) -> None:
         self._clock = clock
         where = where or endpoint(site.mqtt.host, site.mqtt.port)
-        groups = compile_groups(site.lease_groups, [rack.id for rack in site.racks])
+        groups = compile_groups(site.lease_groups, [rack.id for rack in site.racks], [rack.gpus for rack in site.racks])
         self.leases = LeaseLink(inventory, site, groups, table, clock, self._publish_lease)
         self.dsx = DsxLink(inventory, table, clock, self._publish_dsx, site.mqtt.integration)
         probe = f"headroom/v1/{site.name}/probe/{site.mqtt.integration}-{os.getpid()}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from drivers.lease import Group, Holder, Ints, Lease, LeaseError, Refusal, Report, compile_groups
+from drivers.lease import Group, Holder, Ints, Lease, LeaseError, Refusal, Report, Shed, compile_groups
 from drivers.points import Floats
 from drivers.site.model import Site
 
@@ -14,10 +14,13 @@ class Agents:
 
     def __init__(self, site: Site, now_s: float, *, boot: int, seed: int) -> None:
         safe = np.array([r.safe_cap_w for r in site.racks])
-        self.groups: dict[str, Group] = compile_groups(site.lease_groups, [r.id for r in site.racks])
+        self.groups: dict[str, Group] = compile_groups(
+            site.lease_groups, [r.id for r in site.racks], [r.gpus for r in site.racks]
+        )
         most = np.array([r.max_w for r in site.racks])
         boot_w, max_w = np.floor(safe).astype(np.int64), np.floor(most).astype(np.int64)
-        self.holder = Holder(boot_w, now_s, max_w=max_w, boot=boot, seed=seed)
+        rung = Shed[site.control.shed.upper()]
+        self.holder = Holder(boot_w, now_s, max_w=max_w, boot=boot, seed=seed, last_rung=rung)
         self.refused = 0  # rack leases not taken, all time
         self.garbled = 0  # messages that meant no group of ours
 
@@ -47,4 +50,5 @@ class Agents:
     def columns(self, power_w: Floats) -> Floats:
         """The agents' slab [R, len(AGENT_POINTS)] as its reports would fill it."""
         h = self.holder
-        return np.column_stack([np.rint(power_w), np.ceil(h.in_force_w), h.epoch, h.seq, h.beat]).astype(np.float64)
+        columns = [np.rint(power_w), np.ceil(h.in_force_w), h.epoch, h.seq, h.beat, h.shed]
+        return np.column_stack(columns).astype(np.float64)

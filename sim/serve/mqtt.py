@@ -35,7 +35,9 @@ class MqttPlant:
         where: Endpoint | None = None,
     ) -> None:
         where = where or endpoint(site.mqtt.host, site.mqtt.port)
-        self.groups: dict[str, Group] = compile_groups(site.lease_groups, [rack.id for rack in site.racks])
+        self.groups: dict[str, Group] = compile_groups(
+            site.lease_groups, [rack.id for rack in site.racks], [rack.gpus for rack in site.racks]
+        )
         self._counters: Counter[str] = Counter()
         self._site, self._clock, self._on_lease = site.name, clock, on_lease
         self._hall = {name: site.racks[int(group.racks[0])].hall for name, group in self.groups.items()}

@@ -8,8 +8,8 @@ import pytest
 from helpers_control import Bench, Wiring, bench
 
 from controller import actuate, cycle
-from controller.frames import Floats, Mode, Orders, Requests
-from drivers.lease import Holder, Ledger
+from controller.frames import Floats, Ints, Mode, Orders, Requests
+from drivers.lease import Holder, Lease, Ledger, Shed
 from drivers.points import Quality
 from drivers.wires import Command
 
@@ -96,6 +96,46 @@ def test_epoch_and_rising_sequence_are_in_every_message(b: Bench) -> None:
     leases = [c.lease for _ in range(6) for c in desk.send(orders(b, 60e3))]
     assert {x.epoch for x in leases} == {5}
     assert (np.diff([x.seq for x in leases]) > 0).all()
+
+
+def test_a_shed_racks_cap_is_its_power_there_and_a_changed_rung_goes_out_at_once(b: Bench) -> None:
+    desk, rungs = Desk(b), np.zeros(b.racks, dtype=np.uint8)
+    desk.send(orders(b, 60e3))
+    rungs[1] = Shed.DOWN
+    caps = np.full(b.racks, 60e3)
+    caps[1] = 1000.3
+    shed = replace(orders(b, caps), shed=rungs)
+    first = desk.send(shed)[0].lease
+    assert first.group == "g1"
+    assert first.cap_w.tolist() == [1001, 60000]
+    assert first.shed is not None
+    assert first.shed.tolist() == [Shed.DOWN, 0]
+    assert "g1" not in {c.lease.group for c in desk.send(shed, 0.1)}
+    back = {c.lease.group: c.lease for c in desk.send(orders(b, 60e3), 0.1)}
+    assert back["g1"].cap_w.tolist() == [60000, 60000]
+    assert b"shed" not in back["g1"].encode()
+
+
+def test_per_gpu_caps_go_out_when_one_changes(b: Bench) -> None:
+    desk, gpus = Desk(b), max(r.gpus for r in b.site.racks)
+    caps = np.full((b.racks, gpus), 500, dtype=np.int64)
+    desk.send(replace(orders(b, 60e3), gpu_cap_w=caps))
+
+    def sent(gpu_cap_w: Ints | None) -> dict[str, Lease]:
+        """What goes out beside the renewals of this second, which are those of g2."""
+        commands = desk.send(replace(orders(b, 60e3), gpu_cap_w=gpu_cap_w), 0.1)
+        return {c.lease.group: c.lease for c in commands if c.lease.group != "g2"}
+
+    assert not sent(caps)
+    changed = caps.copy()
+    changed[1, 3] = 450
+    only = sent(changed)
+    assert list(only) == ["g1"]
+    desk.state.groups[1].check(only["g1"])
+    assert only["g1"].gpu_cap_w is not None
+    assert only["g1"].gpu_cap_w[0, 3] == 450
+    assert len(sent(None)) == 3
+    assert not sent(None)
 
 
 class CountingWire:

@@ -1,6 +1,7 @@
 """Decoding: whatever arrives, a good message or LeaseError comes out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from drivers.lease import (
     MAX_BYTES,
+    MAX_GPUS,
     MAX_RACKS,
+    NO_GPU,
     Lease,
     LeaseError,
     Report,
@@ -26,6 +29,32 @@ def ints(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 LEASE = Lease("h1/r1", roster(["a", "b"]), 3, 9, 10.0, 5.0, ints(4, 5), ints(100, 200), ints(50, 60))
 REPORT = Report("h1/r1", roster(["a", "b"]), ints(7, 8), ints(3, 3), ints(9, 9), ints(100, 200), ints(90, 10))
+# the same two racks shed, and with caps and powers of two and of three GPUs
+RUNGS, PER_GPU = ints(0, 3), np.array([[700, 650, NO_GPU], [1, 2, 3]])
+FULL_LEASE, FULL_REPORT = (
+    replace(LEASE, shed=RUNGS, gpu_cap_w=PER_GPU),
+    replace(REPORT, shed=RUNGS, gpu_w=PER_GPU),
+)
+OPTIONAL_SWAPS = [
+    ("shed", [0, 5]),
+    ("shed", [0, -1]),
+    ("shed", [1]),
+    ("shed", [0, True]),
+    ("shed", None),
+    ("shed", 1),
+    ("gpu_cap_w", [[700, 650]]),
+    ("gpu_cap_w", [[700, 650], []]),
+    ("gpu_cap_w", [[700, 650], [1, -1]]),
+    ("gpu_cap_w", [[700, 650], [1, 10_000]]),
+    ("gpu_cap_w", [[700, 650], [1, True]]),
+    ("gpu_cap_w", [[700, 650], [1, 2.0]]),
+    ("gpu_cap_w", [[700, 650], [[1]]]),
+    ("gpu_cap_w", [[700, 650], "12"]),
+    ("gpu_cap_w", [[700, 650], [1] * (MAX_GPUS + 1)]),
+    ("gpu_cap_w", [700, 650]),
+    ("gpu_cap_w", None),
+    ("gpu_w", [[1, 2], [3]]),
+]
 SWAPS = [
     ("v", 2),
     ("v", True),
@@ -73,6 +102,34 @@ def test_a_wrong_field_is_refused(key: str, value: object) -> None:
         decode_lease(json.dumps(body).encode())
 
 
+def test_what_is_optional_comes_back_and_costs_nothing_where_it_says_nothing() -> None:
+    lease, report = decode_lease(FULL_LEASE.encode()), decode_report(FULL_REPORT.encode())
+    assert lease.encode() == FULL_LEASE.encode()
+    assert report.encode() == FULL_REPORT.encode()
+    assert lease.shed is not None
+    assert lease.shed.tolist() == [0, 3]
+    assert lease.gpu_cap_w is not None
+    assert lease.gpu_cap_w.tolist() == PER_GPU.tolist()
+    assert replace(LEASE, shed=ints(0, 0)).encode() == LEASE.encode()
+    assert replace(REPORT, shed=ints(0, 0)).encode() == REPORT.encode()
+    zeros = json.dumps({**json.loads(LEASE.encode()), "shed": [0, 0]}).encode()
+    assert decode_lease(zeros).shed is None
+
+
+@pytest.mark.parametrize(("key", "value"), OPTIONAL_SWAPS)
+def test_a_wrong_optional_field_is_refused(key: str, value: object) -> None:
+    body = {**json.loads(FULL_LEASE.encode()), key: value}
+    with pytest.raises(LeaseError):
+        decode_lease(json.dumps(body).encode())
+
+
+def test_a_report_takes_no_caps_of_gpus_and_a_lease_no_powers() -> None:
+    with pytest.raises(LeaseError, match="gpu_w"):
+        decode_lease(FULL_LEASE.encode().replace(b"gpu_cap_w", b"gpu_w"))
+    with pytest.raises(LeaseError, match="gpu_cap_w"):
+        decode_report(FULL_REPORT.encode().replace(b"gpu_w", b"gpu_cap_w"))
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -104,16 +161,19 @@ def test_random_bytes_raise_nothing_but_lease_error(payload: bytes) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(json.loads(LEASE.encode()))), anything, max_size=3), st.booleans())
+@given(
+    st.dictionaries(st.sampled_from([*sorted(json.loads(FULL_LEASE.encode())), "gpu_w"]), anything, max_size=3),
+    st.booleans(),
+)
 def test_mutated_messages_decode_or_raise_lease_error(changes: dict[str, object], report: bool) -> None:
-    original = REPORT if report else LEASE
+    original = FULL_REPORT if report else FULL_LEASE
     body = json.loads(original.encode())
     payload = json.dumps({**body, **{k: v for k, v in changes.items() if k in body}}).encode()
     try:
         message = decode_report(payload) if report else decode_lease(payload)
     except LeaseError:
         return
-    assert json.loads(message.encode()).keys() == body.keys()
+    assert json.loads(message.encode()).keys() in (body.keys(), body.keys() - {"shed"})
 
 
 def test_the_largest_group_with_the_longest_numbers_fits_one_message() -> None:
@@ -122,6 +182,12 @@ def test_the_largest_group_with_the_longest_numbers_fits_one_message() -> None:
     name = "h" * 128
     assert decode_lease(Lease(name, LEASE.roster, 2**53 - 1, 1, 10.0, 5.0, big, caps, caps).encode()).seq == 1
     assert decode_report(Report(name, LEASE.roster, big, big, big, caps, caps).encode()).beat[0] == 2**53 - 1
+    rungs, gpus = np.full(MAX_RACKS, 4, dtype=np.int64), np.full((MAX_RACKS, MAX_GPUS), 9_999, dtype=np.int64)
+    lease = Lease(name, LEASE.roster, 2**53 - 1, 1, 10.0, 5.0, big, caps, caps, rungs, gpus).encode()
+    report = Report(name, LEASE.roster, big, big, big, caps, caps, rungs, gpus).encode()
+    assert decode_lease(lease).seq == 1
+    assert decode_report(report).beat[0] == 2**53 - 1
+    assert 0.9 * MAX_BYTES < max(len(lease), len(report)) <= MAX_BYTES
 
 
 def test_groups_check_name_roster_and_size() -> None:
@@ -133,6 +199,17 @@ def test_groups_check_name_roster_and_size() -> None:
     other = compile_groups({"h1/r1": (2, 0)}, ["a", "x", "b"])["h1/r1"]
     with pytest.raises(LeaseError, match="other racks"):
         other.check(REPORT)
+
+
+def test_per_gpu_values_are_taken_for_the_racks_own_gpus_only() -> None:
+    ids = ["a", "x", "b"]
+    compile_groups({"h1/r1": (0, 2)}, ids, [2, 9, 3])["h1/r1"].check(FULL_LEASE)
+    compile_groups({"h1/r1": (0, 2)}, ids, [2, 9, 3])["h1/r1"].check(FULL_REPORT)
+    for gpus in (None, [3, 9, 3], [2, 9, 2]):
+        with pytest.raises(LeaseError, match="other GPUs"):
+            compile_groups({"h1/r1": (0, 2)}, ids, gpus)["h1/r1"].check(FULL_LEASE)
+    with pytest.raises(LeaseError, match="GPUs"):
+        compile_groups({"h1/r1": (0,)}, ids, [MAX_GPUS + 1, 1, 1])
 
 
 @pytest.mark.parametrize("groups", [{"a#": [0]}, {"a": []}, {"a": [0] * 65}])

@@ -6,7 +6,19 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from drivers.lease import Holder, Ints, Lease, Ledger, Refusal, Report, compile_groups, decode_lease, decode_report
+from drivers.lease import (
+    NO_GPU,
+    Holder,
+    Ints,
+    Lease,
+    Ledger,
+    Refusal,
+    Report,
+    Shed,
+    compile_groups,
+    decode_lease,
+    decode_report,
+)
 
 RACKS = 3
 NAMEPLATE_W = 40_000
@@ -35,12 +47,14 @@ class World:
         self.ledger = new_ledger(1, self.now_s)
 
     def pass_time(self, step_s: float) -> None:
-        before = self.holder.cap_in_force_w(self.now_s)
+        before, rungs = self.holder.cap_in_force_w(self.now_s), self.holder.shed.copy()
         self.now_s += step_s
         assert (self.holder.step(self.now_s) <= before).all(), "a cap rose by itself"
+        assert (self.holder.shed == rungs).all(), "a rung changed by itself"
 
-    def lease(self, caps_w: tuple[int, ...], safe_w: int = SAFE_W) -> bytes:
-        return self.ledger.lease(GROUP, np.array(caps_w), np.full(RACKS, safe_w), self.now_s).encode()
+    def lease(self, caps_w: tuple[int, ...], safe_w: int = SAFE_W, shed: tuple[int, ...] | None = None) -> bytes:
+        rungs = None if shed is None else np.array(shed)
+        return self.ledger.lease(GROUP, np.array(caps_w), np.full(RACKS, safe_w), self.now_s, shed=rungs).encode()
 
     def take(self, payload: bytes) -> None:
         lease = decode_lease(payload)
@@ -61,9 +75,10 @@ class World:
 
     def restart_agents(self, racks: Ints) -> None:
         self.boot += 1
-        before = self.holder.in_force_w.copy()
+        before, rungs = self.holder.in_force_w.copy(), self.holder.shed.copy()
         self.holder.restart(racks, self.now_s, self.boot)
         assert (self.holder.in_force_w <= before).all(), "a cap rose by a restart"
+        assert (self.holder.shed == rungs).all(), "a rung was lost by a restart"
 
     def check(self, meter_share: float, fresh: bool) -> None:
         in_force = self.holder.cap_in_force_w(self.now_s)
@@ -109,7 +124,8 @@ def one_second(world: World, weather: Weather, silent: bool) -> None:
         world.restart_agents(np.flatnonzero(random.random(RACKS) < 0.5))
     if random.random() < weather.send_share and not silent:
         caps_w = tuple(int(x) for x in random.choice([3_000, 12_000, 25_000, NAMEPLATE_W], RACKS))
-        lease = world.lease(caps_w, int(random.choice([1_000, SAFE_W])))
+        shed = tuple(int(x) for x in random.choice(5, RACKS))
+        lease = world.lease(caps_w, int(random.choice([1_000, SAFE_W])), shed)
         weather.carry("lease", lease, world.leases, world.now_s)
     for _ in range(4):
         for payload in weather.arrivals(world.leases, world.now_s):
@@ -257,3 +273,62 @@ def test_reports_round_up_and_carry_the_roster() -> None:
     assert report.cap_w.tolist() == [1000] * RACKS
     assert report.power_w.tolist() == [13] * RACKS
     GROUP.check(report)
+
+
+def test_a_shed_rack_stays_shed_until_a_new_lease_says_otherwise() -> None:
+    world = World()
+    lossless_second(world, 30_000)
+    world.pass_time(1.0)
+    world.hear(world.report())
+    world.take(world.lease((2_000, 30_000, 0), shed=(Shed.PAUSE, Shed.NONE, Shed.OFF)))
+    report = decode_report(world.report())
+    assert report.shed is not None
+    assert report.shed.tolist() == [1, 0, 4]
+    world.pass_time(TTL_S + DECAY_S + 60.0)
+    assert world.holder.in_force_w.tolist() == [2_000, SAFE_W, 0]
+    world.restart_agents(np.arange(RACKS))
+    assert world.holder.shed.tolist() == [1, 0, 4]
+    anew = Holder(world.holder.persisted_w, world.now_s, boot=9, boot_shed=world.holder.shed,
+                  built_in_w=np.full(RACKS, SAFE_W))  # fmt: skip
+    assert anew.shed.tolist() == [1, 0, 4]
+    assert anew.in_force_w.tolist() == [2_000, SAFE_W, 0]
+    world.pass_time(1.0)
+    world.hear(world.report())
+    world.take(world.lease((30_000,) * RACKS))
+    assert world.holder.shed.tolist() == [0, 0, 0]
+    assert b"shed" not in world.report()
+
+
+def test_a_shed_rack_is_charged_its_cap_and_what_its_meter_shows() -> None:
+    world = World()
+    for shed in (None, (Shed.DOWN,) * RACKS, (Shed.DOWN,) * RACKS):
+        world.pass_time(1.0)
+        world.hear(world.report())
+        world.take(world.lease((500,) * RACKS if shed else (30_000,) * RACKS, shed=shed))
+    world.pass_time(1.0)
+    world.hear(world.report())
+    assert charge_of(world) == 500
+    assert charge_of(world, 1_900.0) == 1_900, "a shutdown takes its time"
+
+
+def test_caps_of_gpus_hold_with_the_lease_that_gave_them_and_no_longer_than_the_next_without() -> None:
+    holder = Holder(np.full(RACKS, SAFE_W), 0.0, gpus=3)
+    per_gpu = np.array([[700, 600, NO_GPU], [1, 2, 3], [500, NO_GPU, NO_GPU]])
+
+    def lease(seq: int, gpu_cap_w: Ints | None) -> Lease:
+        caps = np.full(RACKS, 7_000)
+        return Lease(GROUP.name, GROUP.roster, 1, seq, TTL_S, 1.0, holder.beat.copy(), caps, caps, None, gpu_cap_w)
+
+    holder.accept(lease(1, per_gpu), GROUP.racks, 0.5)
+    assert holder.gpu_cap_w.tolist() == per_gpu.tolist()
+    holder.step(TTL_S + 5.0)
+    assert holder.gpu_cap_w.tolist() == per_gpu.tolist()
+    holder.accept(lease(2, None), GROUP.racks, TTL_S + 5.0)
+    assert (holder.gpu_cap_w == NO_GPU).all()
+    holder.accept(lease(3, per_gpu[:, :2]), GROUP.racks, TTL_S + 5.0)
+    assert holder.gpu_cap_w[:, :2].tolist() == per_gpu[:, :2].tolist()
+    holder.restart(GROUP.racks, TTL_S + 6.0, boot=2)
+    assert (holder.gpu_cap_w == NO_GPU).all()
+    report = holder.report(GROUP, np.zeros(RACKS), np.array([[700, 600, NO_GPU]] * RACKS))
+    assert report.gpu_w is not None
+    assert report.gpu_w[0].tolist() == [700, 600, NO_GPU]

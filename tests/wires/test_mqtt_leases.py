@@ -12,7 +12,7 @@ from helpers_site import tiny_site
 
 import drivers.mqtt.client
 from drivers.inventory import compile_inventory
-from drivers.lease import compile_groups
+from drivers.lease import MAX_BYTES, compile_groups
 from drivers.mqtt.client import Endpoint, Session
 from drivers.mqtt.leases import LeaseLink, lease_topic, report_topic
 from drivers.points import Quality
@@ -135,13 +135,16 @@ def test_strange_reports_are_counted_and_change_nothing() -> None:
         assert link.counters[name] == 1, name
     link.receive(report_topic(site, "g2"), payload, False)
     assert link.counters["wrong_roster"] == 2, "a report on another group's topic"
-    link.receive(topic, payload + b" " * 20_000, False)
+    link.receive(topic, payload + b" " * MAX_BYTES, False)
     assert link.counters["malformed"] == 2, "oversized"
     assert (ends.table.quality == Quality.NEVER).all()
     link.receive(topic, payload, False)
     assert link.counters["reports"] == 1
     assert ends.agents("cap_w")[group.racks].tolist() == [7, 8]
+    assert ends.agents("shed")[group.racks].tolist() == [0, 0]
     assert np.isnan(ends.agents("cap_w")).sum() == 2
+    link.receive(topic, json.dumps(good | {"shed": [0, 3]}).encode(), False)
+    assert ends.agents("shed")[group.racks].tolist() == [0, 3]
 
 
 async def test_strange_leases_do_not_reach_the_agents(broker: Broker) -> None:
