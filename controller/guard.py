@@ -125,6 +125,7 @@ def _room(plan: Plan, image: Image, envelope_w: float, last: GuardState) -> tupl
     limit_w[plan.node_row] = _rating(plan, image, meter_w)
     limit_w[plan.envelope_row] = min(envelope_w, top_w) if np.isfinite(envelope_w) else top_w
     limit_w[plan.cdu_row], limit_w[plan.loop_row] = plan.cdu_cap_w, plan.loop_cap_w
+    limit_w[plan.tenant_row] = plan.tenant_max_w
     other_w = np.zeros(len(limit_w))
     design_w = plan.design_other_w
     node_rest_w, site_rest_w = rest_w[:-1], rest_w[-1]

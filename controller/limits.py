@@ -39,7 +39,7 @@ def narrow(
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)
     metered = 1.0 - grid.METER_ERROR
-    limit_w = np.concatenate([rating_w * metered, cdu_w, loop_w, [envelope_w * metered]])
+    limit_w = np.concatenate([rating_w * metered, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
     for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):

@@ -1,8 +1,8 @@
 """Site -> index arrays and sparse rows. Compiled once; the cycle only indexes.
 
 A row is a limit on a non-negative sum over racks: one for every electrical node (coefficient = share of the
-rack's power on that node times the losses between them), one for every CDU and loop (heat), and the envelope
-(all feeds, plus the marginal cooling watt per watt).
+rack's power on that node times the losses between them), one for every CDU and loop (heat), every tenant with
+a guarantee or a maximum (at its racks' inputs), and the envelope (all feeds, plus the marginal cooling watt per watt).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
 from drivers.site.cooling import COOLANTS
-from drivers.site.model import Node, Site
+from drivers.site.model import Node, Site, Tenant
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class NodeSlots:
 
 @dataclass(frozen=True)
 class Plan:
-    """The site as arrays. Rows are ordered: nodes (site order), CDUs, loops, envelope (last)."""
+    """The site as arrays. Rows are ordered: nodes (site order), CDUs, loops, tenants, envelope (last)."""
 
     site: Site
     rows: Rows
     row_name: tuple[str, ...]
-    row_kind: tuple[str, ...]  # node kind, "cdu", "loop" or "envelope"
+    row_kind: tuple[str, ...]  # node kind, "cdu", "loop", "tenant" or "envelope"
     node_row: slice
     cdu_row: slice
     loop_row: slice
+    tenant_row: slice
     envelope_row: int
     single: np.ndarray  # [K] row touches one rack only: it is that rack's ceiling
     parent: Ints  # [N], -1 for a feed
@@ -89,6 +90,8 @@ class Plan:
     loop_design_c: Floats  # [L] design supply
     loop_return_max_c: Floats
     loop_cp_w: Floats
+    tenant_guarantee_w: Floats  # [T] tenants that have one or a maximum
+    tenant_max_w: Floats  # [T] inf: none
 
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
@@ -97,6 +100,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     gang_of, gang_class = _gangs(site)
     parent, bottom_up = _tree(site)
     n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
+    tenants = _tenants(site)
     touched = np.diff(rows.indptr)
     measured = _measured(inventory)
     pdu = np.array([[site.node_index[r.pdu_a], site.node_index[r.pdu_b]] for r in site.racks])
@@ -118,7 +122,8 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         node_row=slice(0, n),
         cdu_row=slice(n, n + c),
         loop_row=slice(n + c, n + c + loops),
-        envelope_row=n + c + loops,
+        tenant_row=slice(n + c + loops, n + c + loops + len(tenants)),
+        envelope_row=n + c + loops + len(tenants),
         single=touched == 1,
         parent=parent,
         bottom_up=bottom_up,
@@ -170,6 +175,8 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         loop_design_c=np.array([x.supply_c for x in site.loops]),
         loop_return_max_c=np.array([x.return_max_c for x in site.loops]),
         loop_cp_w=loop_cp,
+        tenant_guarantee_w=np.array([x.guarantee_w for x in tenants]),
+        tenant_max_w=np.array([np.inf if x.max_w is None else x.max_w for x in tenants]),
     )
 
 
@@ -206,7 +213,10 @@ def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
     n, c = len(site.nodes), len(site.cdus)
     cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
     loop_index = {x.id: i for i, x in enumerate(site.loops)}
-    envelope = n + c + len(site.loops)
+    tenants = n + c + len(site.loops)
+    tenant_index = {x.id: i for i, x in enumerate(_tenants(site))}
+    tenant_of = {j.id: tenant_index[j.tenant] for j in site.jobs if j.tenant in tenant_index}
+    envelope = tenants + len(tenant_index)
     cooling = marginal_cooling(site)
     entries: dict[tuple[int, int], list[float]] = {}  # (row, rack) -> through cord A, through cord B, fixed
 
@@ -225,16 +235,24 @@ def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
         add(envelope, i, 2, cooling)
         add(n + cdu_index[rack.cdu], i, 2, rack.liquid_share)
         add(n + c + loop_index[site.cdus[cdu_index[rack.cdu]].loop], i, 2, 1.0)
+        if rack.job in tenant_of:
+            add(tenants + tenant_of[rack.job], i, 2, 1.0)
     order = sorted(entries)
     row = np.array([k for k, _ in order], dtype=np.int64)
     indptr = np.searchsorted(row, np.arange(envelope + 2)).astype(np.int64)
     racks = np.array([r for _, r in order], dtype=np.int64)
     parts = np.array([entries[e] for e in order])
     share = np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks])
-    names = (*(x.id for x in site.nodes), *(x.id for x in site.cdus), *(x.id for x in site.loops), "envelope")
-    kinds = (*(x.kind for x in site.nodes), *("cdu" for _ in site.cdus), *("loop" for _ in site.loops), "envelope")
+    tables = (("", site.nodes), ("cdu", site.cdus), ("loop", site.loops), ("tenant", _tenants(site)))
+    names = (*(x.id for _, table in tables for x in table), "envelope")
+    kinds = (*(x.kind for x in site.nodes), *(kind for kind, table in tables[1:] for _ in table), "envelope")
     rows = Rows(indptr, racks, parts[:, 2], row, fixed=parts[:, 2], cords=parts[:, :2])
     return rows.at_shares(share), names, kinds
+
+
+def _tenants(site: Site) -> tuple[Tenant, ...]:
+    """Tenants that have a row."""
+    return tuple(x for x in site.tenants if x.guarantee_w > 0.0 or x.max_w is not None)
 
 
 def _design_other(site: Site, rows: int) -> tuple[Floats, Floats]:

@@ -24,6 +24,8 @@ def walked(b: Bench, share: dict[str, float] | None = None) -> dict[tuple[str, i
     site, add = b.site, defaultdict[tuple[str, int], float](float)
     nodes = {n.id: n for n in site.nodes}
     cdus = {c.id: c for c in site.cdus}
+    whose = {j.id: j.tenant for j in site.jobs}
+    named = [t.id for t in site.tenants if t.guarantee_w or t.max_w]
     heat = sum(u.power_w for u in site.cooling if u.kind != "pump" and not u.standby) / sum(r.max_w for r in site.racks)
     for i, rack in enumerate(site.racks):
         a = rack.share_a
@@ -38,6 +40,8 @@ def walked(b: Bench, share: dict[str, float] | None = None) -> dict[tuple[str, i
         add["envelope", i] += heat
         add[rack.cdu, i] += rack.liquid_share
         add[cdus[rack.cdu].loop, i] += 1.0
+        if whose.get(rack.job) in named:
+            add[whose[rack.job], i] += 1.0
     return {key: watts for key, watts in add.items() if watts > 0.0}
 
 
@@ -84,6 +88,7 @@ def test_rows_stand_in_the_order_of_their_slices(b: Bench) -> None:
     assert plan.row_name[plan.node_row] == tuple(n.id for n in site.nodes)
     assert plan.row_name[plan.cdu_row] == tuple(c.id for c in site.cdus)
     assert plan.row_name[plan.loop_row] == tuple(x.id for x in site.loops)
+    assert plan.row_name[plan.tenant_row] == tuple(t.id for t in site.tenants)
     assert plan.row_name[plan.envelope_row] == "envelope"
     assert len(plan.row_name) == len(plan.row_kind) == plan.envelope_row + 1 == len(plan.rows.indptr) - 1
 
