@@ -77,7 +77,8 @@ def warning(site: Site, act: dict[str, Any]) -> str:
 class Acts:
     """The acts of one site as the present Requests; `poll` costs one stat when nothing changed.
 
-    `refused` holds the last lines that could not be taken, `refusals` counts all of them.
+    `refused` holds the last lines that could not be taken, `refusals` counts all of them; `said` who asked for the
+    mode and for each hold, and why.
     """
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
@@ -85,6 +86,7 @@ class Acts:
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
         self.refusals = 0
+        self.said: dict[str, str] = {}  # rack, or "mode" -> by whom and why
 
     def poll(self) -> Requests:
         """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
@@ -117,12 +119,26 @@ class Acts:
             if not isinstance(act, dict):
                 raise ActError("not an object")
             self.requests = apply(self.requests, check(self._site, act))
+            self._note(act)
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
+
+    def _note(self, act: dict[str, Any]) -> None:
+        key = "mode" if act["act"] == "mode" else str(act.get("rack"))
+        if act["act"] in ("mode", "hold"):
+            by, why = (_printable(act.get(x, "")) for x in ("by", "why"))
+            self.said[key] = f"by {by or 'somebody'}" + (f": {why}" if why else "")
+        elif act["act"] == "release":
+            self.said.pop(key, None)
 
     def _refuse(self, why: str) -> None:
         self.refusals += 1
         self.refused = [*self.refused[1 - KEPT :], f"{self._path.name}: {why}"]
+
+
+def _printable(value: object) -> str:
+    """Somebody's text as one short line that does nothing to a terminal."""
+    return "".join(c for c in str(value)[:80] if c.isprintable())
 
 
 def apply(now: Requests, act: dict[str, Any]) -> Requests:

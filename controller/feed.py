@@ -8,6 +8,7 @@ import numpy as np
 from controller import alarms
 from controller.frames import Frames, Reason
 from controller.plan import Plan
+from controller.words import row_text
 from drivers.points import Quality
 from drivers.wires import LinkHealth
 
@@ -32,8 +33,7 @@ def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
     }
     if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
         why = frames.limits.narrowed_by[row]
-        name = "envelope" if row == plan.envelope_row else f"{plan.row_kind[row]} {plan.row_name[row]}"
-        return name + (f" ({why})" if why else "")
+        return row_text(plan, row) + (f" ({why})" if why else "")
     return words.get(reason, reason.name.lower())
 
 
