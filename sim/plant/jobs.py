@@ -172,23 +172,33 @@ def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, shock: Floats, s
 
 
 @njit(cache=True)
-def _pace(racks: Racks, gangs: Gangs, s: JobState, powered: Bools) -> None:
-    """Speed of each rack under its limit; a gang runs at the pace of its slowest living rack."""
-    s.pace[:] = 1.0
+def speeds(racks: Racks, s: JobState) -> None:
+    """Speed of each rack under its limit, whose GPUs are all alike."""
     for r in range(len(racks.gang)):
-        alive = powered[r] and not s.dead[r]
         s.speed[r] = 1.0
-        if alive and s.limit_w[r] < s.plateau_w[r]:
+        if s.limit_w[r] < s.plateau_w[r]:
             gpu = (s.limit_w[r] - racks.other_w[r]) / max(s.plateau_w[r] - racks.other_w[r], 1.0)
             s.speed[r] = work_speed(gpu, s.static[r], s.compute_share[racks.gang[r]])
-        if alive and gangs.training[racks.gang[r]]:
-            s.pace[racks.gang[r]] = min(s.pace[racks.gang[r]], s.speed[r])
 
 
 @njit(cache=True)
-def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, t_s: float) -> None:
-    """Power of each rack and demand of training over this step (means, so that energy is exact)."""
-    _pace(racks, gangs, s, powered)
+def _pace(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats) -> None:
+    """A gang runs at the pace of its slowest living rack, and waits while one of them is shed."""
+    s.pace[:] = 1.0
+    for r in range(len(racks.gang)):
+        if powered[r] and not s.dead[r] and gangs.training[racks.gang[r]]:
+            speed = 0.0 if hold_w[r] < np.inf else s.speed[r]
+            s.pace[racks.gang[r]] = min(s.pace[racks.gang[r]], speed)
+
+
+@njit(cache=True)
+def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats, reach_w: Floats, t_s: float) -> None:
+    """Power of each rack and demand of training over this step (means, so that energy is exact).
+
+    `reach_w` [R] is the most that a rack's limits let it draw, running at its speed; `hold_w` [R] what a rack draws
+    that is shed, infinity for the others.
+    """
+    _pace(racks, gangs, s, powered, hold_w)
     for r in range(len(racks.gang)):
         g = racks.gang[r]
         want = s.plateau_w[r]
@@ -200,15 +210,17 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, t_s: float) ->
             level = wave(s.phase[g] + s.lead[r] + 1.0, advance, s.comm[g])
             s.demand_w[r] = max(low + (top - low) * level, racks.idle_w[r])
             busy = min(1.0, s.pace[g] / s.speed[r])  # the rest of the time it waits for the slowest
-            most = min(top, s.limit_w[r])
+            most = min(top, reach_w[r])
             wait = min(most, WAIT_SHARE * want)
             most = wait + (most - wait) * busy
             low = min(low, most)
             power = low + (most - low) * level
         else:
-            power = min(s.demand_w[r], s.limit_w[r])
-            s.work[g] += s.speed[r] * DT_S if powered[r] and not s.dead[r] else 0.0
-        s.power_w[r] = max(power, racks.idle_w[r]) if powered[r] and not s.dead[r] else 0.0
+            power = min(s.demand_w[r], reach_w[r])
+            works = powered[r] and not s.dead[r] and hold_w[r] == np.inf
+            s.work[g] += s.speed[r] * DT_S if works else 0.0
+        power = min(max(power, racks.idle_w[r]), hold_w[r])
+        s.power_w[r] = power if powered[r] and not s.dead[r] else 0.0
     for g in range(len(gangs.racks)):
         if gangs.training[g]:
             pace = s.pace[g] * (1.0 - _checkpoint(s, g, t_s))

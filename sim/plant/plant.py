@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, jobs, thermal
+from sim.plant import electrical, jobs, shedding, thermal
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -48,6 +48,7 @@ class Truth:
     trips: int  # all time
     throttled: int  # racks, now
     shut_down: int  # racks, all time
+    shed: int  # racks on a rung of the shed ladder or starting again after one, now
     hottest_loop: str
     hottest_loop_c: float  # return
     loop_supply_c: Floats  # [L]
@@ -82,6 +83,7 @@ class Plant:
         self.elec = electrical.start_electrical(n.tree, scenario.ups_battery_s)
         self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
         self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
+        self.shedding = shedding.start_shedding(n.racks)
         self.agents = Agents(site, start_s, boot=boot, seed=seed)
         self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal)
         self._paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
@@ -156,11 +158,15 @@ class Plant:
         powered = (self._paths.on_a + self._paths.on_b) > 0.0
         ring = len(self._history)
         jobs.settle(n.racks, s, self._caps, self._history, self._steps % ring, self.director.faults.ignores_caps)
+        shedding.shed(
+            n.racks, self.shedding, s, self.agents.holder.shed, self._steps, self.director.faults.ignores_caps
+        )
         jobs.guard_silicon(n.racks, s, self.thermal.silicon_c)
         shock = self._rng.standard_normal(len(self.site.racks))
         burst = self._rng.random(len(n.gang_names))
         jobs.demand(n.racks, n.gangs, s, self.director.day(t_s), shock, burst)
-        jobs.draw(n.racks, n.gangs, s, powered, t_s)
+        jobs.speeds(n.racks, s)
+        jobs.draw(n.racks, n.gangs, s, powered, self.shedding.hold_w, s.limit_w, t_s)
 
     def accept_lease(self, lease: Lease) -> Ints:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
@@ -217,6 +223,7 @@ class Plant:
             trips=self._trips,
             throttled=int(s.throttled.sum()),
             shut_down=int(s.dead.sum()),
+            shed=int(np.isfinite(self.shedding.hold_w).sum()),
             hottest_loop=self.site.loops[hottest].id,
             hottest_loop_c=float(self.thermal.loop_return_c[hottest]),
             loop_supply_c=self.thermal.loop_supply_c.copy(),
