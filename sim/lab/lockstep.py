@@ -11,15 +11,18 @@ import numpy as np
 from controller import cycle
 from controller.frames import Frames, Mode, Requests
 from controller.plan import compile_plan
+from controller.watch import Watch
 from drivers.clock import VirtualClock
 from drivers.points import Quality, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.wires import CapCommand, Command, LinkHealth
+from sim.plant.base import DT_S
 from sim.plant.events import Scenario
 from sim.plant.plant import Plant, Truth
 
 PERIOD_S = 1.0
+LOOKS = round(PERIOD_S / DT_S)  # a second: status is read at 4 Hz
 READ_AGE_S = 0.25  # a reading is about a quarter of a second old when the cycle takes it
 
 
@@ -68,6 +71,8 @@ class LockStep:
         self.wires = MemoryWires(self.plant)
         self.plan = compile_plan(site, self.wires.inventory)
         self.requests = Requests(mode=mode)
+        self._watch = Watch(self.plan)
+        self._live = self._status()
         self._epoch = 0
         self.start_controller()
 
@@ -85,10 +90,40 @@ class LockStep:
             truths.append(self.plant.truth())
         return truths
 
+    def control(self) -> Frames:
+        """One cycle of control on what the plant shows at this moment."""
+        return self._control(self.wires.snapshot(self.clock.now_s()))
+
     def cycle(self) -> tuple[Frames, Truth]:
         """One second of plant, then one cycle of control on what it showed."""
         (truth,) = self.alone(PERIOD_S)
-        shot = self.wires.snapshot(self.clock.now_s())
+        return self.control(), truth
+
+    def watched(self, see: Callable[[Plant, Frames | None], None]) -> Frames:
+        """A second as in life: what is lost is seen at the next look and brings a cycle of its own a look later.
+
+        `see` is called after every step of the plant, with the frames of the cycle that followed it, if one did.
+        """
+        called = False
+        for look in range(1, LOOKS + 1):
+            self.plant.step(DT_S)
+            self.clock.advance(DT_S)
+            frames = self.control() if called or look == LOOKS else None
+            called = frames is None and self._looks()
+            see(self.plant, frames)
+        assert frames is not None
+        return frames
+
+    def _control(self, shot: Snapshot) -> Frames:
         frames, commands = cycle.step(self.plan, shot, self.requests, self.state)
+        self._watch.changed(shot)
         self.wires.send(commands)
-        return frames, truth
+        return frames
+
+    def _looks(self) -> bool:
+        """The watch's look between cycles; readings are taken only where it could see something new."""
+        before, self._live = self._live, self._status()
+        return before != self._live and self._watch.changed(self.wires.snapshot(self.clock.now_s()))
+
+    def _status(self) -> bytes:
+        return self.plant.elec.live.tobytes() + self.plant.thermal.unit_ok.tobytes()

@@ -1,0 +1,146 @@
+"""`headroom drill`: elements are lost one by one in the plant at full demand, and what follows is held against
+the controller's own verdict.
+
+Plant and controller are warmed up once in lock-step; each loss happens in a copy of that moment.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from controller.frames import Frames, Shed
+from drivers.site.model import Site
+from sim.lab.branch import Answer, branches
+from sim.lab.lockstep import LockStep
+from sim.lab.losses import Element, disobey, sample, switch
+from sim.lab.record import Record, Worked
+from sim.lab.tally import summary, violations
+from sim.plant.plant import Plant
+from sim.scenarios import load_scenario
+
+FAST_S, SETTLE_S, BEFORE_S = 60, 60, 20  # the window in which demand is seen is 60 s
+LEAST_S, QUIET_S = 30.0, 12.0  # a run ends early when nothing has moved for so long
+SLOW = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time: never ended early
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to drill. `disobedient` is the share of racks that ignore their caps from the loss on."""
+
+    losses: int = 200
+    kinds: tuple[str, ...] = ()
+    disobedient: float = 0.05
+    seconds: float = 150.0
+    seed: int = 1
+    jobs: int = 2
+
+
+def at_full_demand(site: Site, seed: int = 1, scenario: str = "nameplate") -> LockStep:
+    """Plant and controller where the envelope binds and all is settled; the way there is not held to the ramp."""
+    lock = LockStep(site, load_scenario(scenario), seed)
+    plan = lock.plan
+    hasty = plan.site.control.model_copy(update={"ramp_up_w_per_s": plan.site.control.envelope_w})
+    lock.plan = replace(plan, site=plan.site.model_copy(update={"control": hasty}))
+    for _ in range(FAST_S):
+        lock.cycle()
+    lock.plan = plan
+    for _ in range(SETTLE_S):
+        lock.cycle()
+    return lock
+
+
+def usual(lock: LockStep) -> Worked:
+    """The work of BEFORE_S more seconds without a loss."""
+    worked = Worked(lock.plant)
+    for _ in range(BEFORE_S):
+        lock.watched(lambda plant, _: worked.take(plant))
+    return worked
+
+
+def run_loss(lock: LockStep, element: Element, disobedient: float, seconds: float, seed: int) -> Answer:
+    """Lose an element here and now and go on for `seconds` after the last source came or went, or until all rests."""
+    rng = np.random.default_rng([seed, *element.id.encode()])
+    record = Record(lock.plant, lock.plan, frozenset({element.id}))
+    start_s = lock.plant.t_s
+    seen: list[Frames] = []
+
+    def see(plant: Plant, frames: Frames | None) -> None:
+        record.take(plant, frames)
+        if frames is not None:
+            seen.append(frames)
+
+    disobey(lock.plant, disobedient, rng)
+    switch(lock.plant, element, on=False)
+    out = True
+    most_s = seconds + 4.0 * lock.plan.site.control.ups_battery_s
+    while (now_s := lock.plant.t_s - start_s) < most_s:
+        if out and element.back_s is not None and now_s >= element.back_s:
+            switch(lock.plant, element, on=True)
+            out = False
+        lock.watched(see)
+        if _over(lock, record, element, lock.plant.t_s - start_s, seconds):
+            break
+    record.end(lock.plant)
+    return asdict(element) | {"disobedient": disobedient} | record.summary() | _said(lock, seen) | {"secured": None}
+
+
+def _over(lock: LockStep, record: Record, element: Element, now_s: float, seconds: float) -> bool:
+    """Nothing more will come of it."""
+    if bool(lock.plant.elec.on_battery.any()) or (element.back_s is not None and now_s < element.back_s + LEAST_S):
+        return False
+    if now_s - record.event_s >= seconds:
+        return True
+    at_rest = now_s - max(record.quiet_s, record.event_s) >= QUIET_S
+    return element.kind not in SLOW and now_s >= LEAST_S and at_rest
+
+
+def _said(lock: LockStep, seen: Sequence[Frames]) -> dict[str, Any]:
+    """What the controller said of it: cycles, the racks cut, the rungs of the shed ladder."""
+    cut = np.zeros(len(lock.plan.max_w), dtype=bool)
+    for frames in seen:
+        cut |= frames.orders.cap_w < seen[0].orders.cap_w - 0.01 * lock.plan.max_w
+    return {"cycles": len(seen), "racks_cut": int(cut.sum()), "shed": _shed(seen)}
+
+
+def _shed(seen: Sequence[Frames]) -> dict[str, int]:
+    """Racks on each rung of the shed ladder, the most at any time."""
+    most: Counter[str] = Counter()
+    for frames in seen:
+        codes, counts = np.unique(() if frames.orders.shed is None else frames.orders.shed, return_counts=True)
+        most |= Counter({Shed(c).name.lower(): int(n) for c, n in zip(codes, counts, strict=True) if c != Shed.NONE})
+    return dict(most)
+
+
+def run_drill(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Every run, and the summary by kind; BranchError when a run fails. Ctrl-C ends it with what has been done."""
+    say(f"bringing {site.name} to full demand ..")
+    lock = at_full_demand(site, options.seed)
+    before = usual(lock)
+    drawn = sample(site, options.losses, options.kinds, np.random.default_rng(options.seed))
+    shares = [0.0] + [options.disobedient] * (options.disobedient > 0.0)
+    cases = [(element, share) for share in shares for element in drawn]
+    tasks = [partial(run_loss, lock, element, share, options.seconds, options.seed) for element, share in cases]
+    runs: list[Answer] = []
+    stopped = False
+    try:
+        for _, answer in branches(tasks, options.jobs):
+            runs.append(answer)
+            say(_line(len(runs), len(tasks), answer))
+    except KeyboardInterrupt:
+        stopped = True
+        say(f"stopped after {len(runs)} of {len(tasks)} losses")
+    order = {(element.id, share): i for i, (element, share) in enumerate(cases)}
+    runs.sort(key=lambda r: order[r["id"], r["disobedient"]])
+    return {"runs": runs, "summary": summary(runs, before.share(), stopped)}
+
+
+def _line(number: int, of: int, run: Answer) -> str:
+    ill = violations(run)
+    more = f" and {len(ill) - 1} more" * (len(ill) > 1)
+    said = f"; {ill[0]}{more}" if ill else ""
+    return f"{number}/{of} {run['kind']} {run['id']}: {run['seconds']:.0f} s{said}"

@@ -1,0 +1,67 @@
+"""The elements that a drill takes away: which there are, a sample of them by class, and how the plant loses one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.site.model import Site
+from sim.plant.plant import Plant
+
+NODE_KINDS = ("utility_feed", "substation", "transformer", "ups", "switchboard", "busway")
+RETURNING = ("utility_feed", "substation", "transformer")  # above batteries: their return is a stage of its own
+RETURN_S = 45.0
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element to lose; `back_s` after the loss it returns, never where None."""
+
+    id: str
+    kind: str
+    back_s: float | None = None
+
+
+def elements(site: Site) -> list[Element]:
+    """Every element whose loss the site must bear, in the order of the site's tables."""
+    found = [Element(n.id, n.kind) for n in site.nodes if n.kind in NODE_KINDS]
+    found += [Element(u.id, u.kind) for u in site.cooling if not u.standby]
+    return found
+
+
+def sample(site: Site, count: int, kinds: Sequence[str], rng: np.random.Generator) -> list[Element]:
+    """`count` elements, the same number of each kind as far as there are as many; all of them when they are fewer.
+
+    Half of those whose return is a stage of its own come back after RETURN_S.
+    """
+    of_kind: dict[str, list[Element]] = {}
+    for element in elements(site):
+        if not kinds or element.kind in kinds:
+            of_kind.setdefault(element.kind, []).append(element)
+    take = dict.fromkeys(of_kind, 0)
+    while sum(take.values()) < min(count, sum(map(len, of_kind.values()))):
+        short = min((k for k in take if take[k] < len(of_kind[k])), key=lambda k: take[k])
+        take[short] += 1
+    drawn = []
+    for kind, members in of_kind.items():
+        chosen = np.sort(rng.permutation(len(members))[: take[kind]])
+        for turn, i in enumerate(chosen):
+            back_s = RETURN_S if kind in RETURNING and turn % 2 else None
+            drawn.append(Element(members[i].id, kind, back_s))
+    return drawn
+
+
+def switch(plant: Plant, element: Element, *, on: bool) -> None:
+    """Take an element out of the plant, or bring it back. KeyError for an id that the site does not have."""
+    site = plant.site
+    if element.kind in NODE_KINDS:
+        plant.elec.in_service[site.node_index[element.id]] = on
+    else:
+        plant.thermal.unit_ok[[u.id for u in site.cooling].index(element.id)] = on
+
+
+def disobey(plant: Plant, share: float, rng: np.random.Generator) -> None:
+    """One rack in every 1/`share` neighbours ignores its cap from now on."""
+    racks = len(plant.site.racks)
+    for part in np.array_split(np.arange(racks), round(racks * share)) if racks * share >= 0.5 else ():
+        plant.director.faults.ignores_caps[rng.choice(part)] = True

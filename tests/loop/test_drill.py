@@ -1,0 +1,84 @@
+"""Losses in the plant: a copy of a moment goes on bit for bit, and what is called secured is borne."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from controller.frames import Frames
+from drivers.site.load import resolve_site
+from drivers.site.model import Site
+from sim.lab.branch import Answer, BranchError, branches
+from sim.lab.drill import Options, at_full_demand, run_drill
+from sim.lab.lockstep import LockStep
+from sim.lab.losses import Element, elements, sample, switch
+from sim.plant.plant import Plant
+
+
+@pytest.fixture(scope="module")
+def hall() -> Site:
+    return resolve_site("hall")
+
+
+@pytest.fixture(scope="module")
+def full(hall: Site) -> LockStep:
+    """Never stepped by a test but in a branch, and by the last one."""
+    return at_full_demand(hall)
+
+
+def course(lock: LockStep, element: Element, seconds: int) -> Answer:
+    """What plant, wires and controller do after a loss, to the last bit."""
+    seen = sha256()
+
+    def see(plant: Plant, frames: Frames | None) -> None:
+        for array in (plant.elec.out_w, plant.thermal.silicon_c, plant.jobs.power_w):
+            seen.update(array.tobytes())
+        if frames is not None:
+            for array in (frames.image.value, frames.orders.cap_w, frames.estimate.demand_w):
+                seen.update(array.tobytes())
+
+    switch(lock.plant, element, on=False)
+    for _ in range(seconds):
+        lock.watched(see)
+    return {"seen": seen.hexdigest(), "t_s": lock.plant.t_s}
+
+
+def test_a_drill_samples_every_kind_alike_and_equal_seeds_the_same(hall: Site) -> None:
+    kinds = {e.kind for e in elements(hall)}
+    drawn = sample(hall, 3 * len(kinds), (), np.random.default_rng(1))
+    assert {e.kind for e in drawn} == kinds
+    assert len({e.id for e in drawn}) == len(drawn)
+    assert drawn == sample(hall, 3 * len(kinds), (), np.random.default_rng(1))
+    assert len(sample(hall, 10_000, (), np.random.default_rng(1))) == len(elements(hall))
+    assert {e.kind for e in sample(hall, 3, ("ups",), np.random.default_rng(1))} == {"ups"}
+
+
+def test_a_failed_branch_is_said_and_ends_the_others() -> None:
+    def good() -> Answer:
+        return {"x": 1.0}
+
+    def bad() -> Answer:
+        raise ValueError("no such element")
+
+    assert [answer for _, answer in branches([good, good, good], 2)] == [{"x": 1.0}] * 3
+    with pytest.raises(BranchError, match="no such element"):
+        list(branches([bad, good], 2))
+
+
+def test_every_kind_of_loss_once(hall: Site) -> None:
+    said: list[str] = []
+    kinds = {e.kind for e in elements(hall)}
+    result = run_drill(hall, Options(losses=len(kinds), disobedient=0.0, seconds=60.0), said.append)
+    runs, summary = result["runs"], result["summary"]
+    assert {r["kind"] for r in runs} == kinds
+    assert summary["complete"]
+    assert summary["broken"] == []
+    assert len(said) == 1 + len(runs)
+
+
+def test_what_comes_of_a_loss_is_the_same_in_a_branch(full: LockStep) -> None:
+    ups = next(e for e in elements(full.plan.site) if e.kind == "ups")
+    here = full.plant.t_s
+    (one, other) = (a for _, a in branches([lambda: course(full, ups, 20)] * 2, 2))
+    assert full.plant.t_s == here
+    assert one == other == course(full, ups, 20)
