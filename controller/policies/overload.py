@@ -1,0 +1,133 @@
+"""Time-current limits: the state of every protection, what it allows now, and short overloads that are paid back.
+
+The state follows the pessimistic load: the larger of the last two samples, in the rating's own unit where it is
+measured. Planned overloads need credit in the catalog and `control.planned_overload` in the site file: a node may use
+that share of its curve, steps down as it is used up and then stays at its rating until a quarter of it is left.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.frames import Floats, Image, Ints
+from controller.kernels.trip import TripTable, advance, allowed, compile_trip
+from controller.plan import Plan
+from drivers.points import Quality
+
+DENIED = 1.03  # its children show more than this times its meter
+PAID_BACK = 0.25  # of the budget: below it an overload may begin again
+LOOK_S = 4.0  # until a new limit is caps at the agents: two cycles, one of them lost, and a sample on either side
+
+
+@dataclass(frozen=True)
+class Protections:
+    """What the site file says of each node's protection."""
+
+    table: TripTable
+    ahead_s: Floats  # [N] from a new limit until the load below has followed it
+    planned: Floats  # [N] largest overload that may ever be planned, 1 is none
+
+
+@dataclass(frozen=True)
+class TripState:
+    """How far each protection is on its way, and the sample that it was last seen at."""
+
+    trip_used: Floats  # [N] 0 cold, 1 tripped
+    multiple: Floats  # [N] of the continuous rating
+
+
+def compile_protections(plan: Plan) -> Protections:
+    """Curves and reaction times of a compiled plan; KeyError on a curve that the catalog does not have."""
+    control, n = plan.site.control, len(plan.parent)
+    table = compile_trip(plan.site)
+    reaction_s = np.zeros(len(plan.row_name))
+    np.maximum.at(reaction_s, plan.rows.of_entry, plan.reaction_s[plan.rows.racks])
+    ahead_s = LOOK_S + reaction_s[plan.node_row]
+    budget = control.planned_overload
+    nodes, full = np.arange(n), np.full(n, budget)
+    # with its budget used up it is still the margin away from its trip, and a step is worth taking at all
+    safe = allowed(table, nodes, full, ahead_s + control.trip_margin_s, np.ones(n))
+    long_enough = allowed(table, nodes, PAID_BACK * full, 2.0 * ahead_s, _share(budget, PAID_BACK * full))
+    planned = np.minimum(safe, long_enough)
+    return Protections(table, ahead_s, np.where(planned > table.continuous[table.curve_of], planned, 1.0))
+
+
+def begin(plan: Plan) -> TripState:
+    """Before the first cycle: a predecessor may have used all that was planned."""
+    n = len(plan.parent)
+    return TripState(np.full(n, plan.site.control.planned_overload), np.full(n, np.nan))
+
+
+def follow(
+    plan: Plan,
+    protections: Protections,
+    image: Image,
+    load_w: Floats,
+    other_w: Floats,
+    rating_w: Floats,
+    last: TripState,
+    dt_s: float,
+) -> TripState:
+    """State after `dt_s` [s]; `load_w` and `other_w` [K] are the estimate's, `rating_w` [N] the continuous rating.
+
+    A node without a fresh meter, or a complete sum of its children, counts the largest of its last sample, the load
+    thought of and what the charges of its racks allow.
+    """
+    node = plan.node_row
+    shown = _native(plan, image)
+    power_w = _good(image, plan.node_slot.power)
+    thought = load_w[node] / rating_w
+    charged = (image.rows.dot(image.charge_w)[node] + other_w[node]) / rating_w
+    blind = np.fmax(np.fmax(thought, charged), last.multiple)
+    seen = np.isfinite(power_w) | np.isfinite(image.summed_w)
+    denied = image.below_w > power_w * DENIED
+    now = np.where(denied, np.fmax(shown, thought), np.where(np.isfinite(shown), shown, np.where(seen, thought, blind)))
+    now = np.where(np.isnan(now), np.inf, now)
+    return TripState(advance(protections.table, last.trip_used, np.fmax(now, last.multiple), max(dt_s, 0.0)), now)
+
+
+def allowed_w(
+    plan: Plan, protections: Protections, rating_w: Floats, trip_used: Floats, most: Floats
+) -> tuple[Floats, Floats]:
+    """Power that each node may carry now [N, W], and the largest multiple until it has paid back [N, inf: free].
+
+    `rating_w` is continuous; `most` is the last answer's second part, infinite before the first.
+    """
+    budget = plan.site.control.planned_overload
+    if budget <= 0.0:
+        return rating_w, np.full(len(rating_w), np.inf)
+    nodes, table = np.arange(len(rating_w)), protections.table
+    step = allowed(table, nodes, trip_used, protections.ahead_s, _share(budget, trip_used))
+    step = np.where(step > table.continuous[table.curve_of], np.minimum(step, protections.planned), 1.0)
+    most = np.minimum(np.where(trip_used < PAID_BACK * budget, np.inf, most), step)
+    return rating_w * most, np.where(trip_used < PAID_BACK * budget, np.inf, most)
+
+
+def loss_multiple(
+    plan: Plan, protections: Protections, trip_used: Floats, node_of: Ints, hold_s: Floats, weight: Floats
+) -> Floats:
+    """Multiple of its rating that survivor `node_of` [J] carries for `hold_s` on `weight` of what is left [J].
+
+    At the end of each interval it is still `control.trip_margin_s` away from its trip at that load.
+    """
+    return allowed(protections.table, node_of, trip_used, hold_s + plan.site.control.trip_margin_s, weight)
+
+
+def _share(budget: float, used: Floats) -> Floats:
+    """Part of what is left to the trip that the budget still gives."""
+    return np.maximum(budget - used, 0.0) / np.maximum(1.0 - used, 1e-9)
+
+
+def _native(plan: Plan, image: Image) -> Floats:
+    """Measured load as multiple of the derated rating, in its own unit; NaN where that is not measured [N]."""
+    slot = plan.node_slot
+    amps = _good(image, slot.current)
+    volt = _good(image, slot.volt) * slot.volt_scale
+    apparent = np.fmax(_good(image, slot.apparent), plan.phase * volt * amps.mean(axis=1))
+    power = _good(image, slot.power)
+    shown = np.where(plan.rating_unit == "A", amps.max(axis=1), np.where(plan.rating_unit == "VA", apparent, power))
+    return np.asarray(np.abs(shown) / plan.rating)
+
+
+def _good(image: Image, slots: Ints) -> Floats:
+    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD), image.value[slots], np.nan)
