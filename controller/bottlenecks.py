@@ -48,7 +48,8 @@ def rank(plan: Plan, frames: Frames, state: State) -> tuple[Bottleneck, ...]:
 
 def rank_each(plan: Plan, frames: Frames, state: State) -> Generator[None, None, tuple[Bottleneck, ...]]:
     """The tight rows, dearest first, at most PRICED; a filling between two yields."""
-    base = whatif.solve(plan, frames.estimate, frames.limits, state.allocate)
+    before = whatif.solve(plan, frames.estimate, frames.limits, state.allocate)
+    base = before.served
     missing_w = np.where(base.row >= 0, np.maximum(frames.estimate.demand_w - base.power_w, 0.0), 0.0)
     held = missing_w > SHORT_W
     short_w = np.bincount(base.row[held], missing_w[held], minlength=len(base.tight))
@@ -56,7 +57,7 @@ def rank_each(plan: Plan, frames: Frames, state: State) -> Generator[None, None,
     found = []
     for row in rows[np.argsort(-short_w[rows], kind="stable")][:PRICED]:
         yield
-        gain = whatif.price(plan, frames, state.allocate, base, int(row))
+        gain = whatif.price(plan, frames, state.allocate, before, int(row))
         found.append(_bottleneck(plan, frames, int(row), gain, np.flatnonzero(held & (base.row == row)), short_w[row]))
     return tuple(sorted(found, key=lambda b: (-b.work_per_kw, -b.missing_w)))
 

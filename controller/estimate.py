@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller import trust
-from controller.frames import Bools, Estimate, Floats, Image
+from controller.frames import Bools, Estimate, Floats, Image, Rows
 from controller.plan import Plan, above
+from controller.policies import overload, rating
 from drivers.points import Quality
 
 COVER_S = 5.0  # a device that has not answered by then is absent, not late
@@ -37,6 +38,10 @@ class EstimateState:
     node_w: Floats  # [N] last good meter reading
     found_w: Floats  # [R] caps in force a cycle ago
     over_s: Floats  # [R] how long each rack has drawn more than its cap
+    base_w: Floats  # [N] rating at worst case
+    rating_w: Floats  # [N] last rating, inf before the first: a widening is slow
+    protections: overload.Protections
+    trip: overload.TripState
 
 
 def begin(plan: Plan, now_s: float) -> EstimateState:
@@ -53,6 +58,10 @@ def begin(plan: Plan, now_s: float) -> EstimateState:
         node_w=np.full(nodes, np.nan),
         found_w=np.full(racks, np.nan),
         over_s=np.zeros(racks),
+        base_w=rating.nominal_w(plan),
+        rating_w=np.full(nodes, np.inf),
+        protections=overload.compile_protections(plan),
+        trip=overload.begin(plan),
     )
 
 
@@ -61,16 +70,36 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
     power_w, known = rack_power(plan, image)
     cap_w = fresh(image, plan.agent_slot["cap_w"])
     demand_w, state = _demand(plan, image, power_w, cap_w, last)
+    since_s = image.now_s - last.last_s
     load_w, other_w, state = _rows(plan, image, power_w, known, cap_w, state)
-    over_s = trust.over_cap_s(plan, power_w, cap_w, last.found_w, last.over_s, image.now_s - last.last_s)
+    rating_w = rating.rating_w(plan, image, last.base_w, last.rating_w)
+    trip = overload.follow(plan, last.protections, image, load_w, other_w, rating_w, last.trip, since_s)
+    over_s = trust.over_cap_s(plan, power_w, cap_w, last.found_w, last.over_s, since_s)
     disobedient = over_s > plan.reaction_s + trust.DISOBEYED_S
     constant_w = _constants(plan, image, power_w, disobedient)
     covered = bool(image.now_s - state.started_s >= COVER_S) or bool(known.all() and np.isfinite(load_w).all())
-    state = replace(state, found_w=cap_w, over_s=over_s)
-    return (
-        Estimate(power_w, known, demand_w, cap_w, constant_w, disobedient, image.rows, load_w, other_w, covered),
-        state,
+    estimate = Estimate(
+        rack_power_w=power_w,
+        rack_known=known,
+        demand_w=demand_w,
+        cap_found_w=cap_w,
+        constant_w=constant_w,
+        disobedient=disobedient,
+        rows=_joint(plan, image),
+        load_w=load_w,
+        other_w=other_w,
+        rating_w=rating_w,
+        trip_used=trip.trip_used,
+        covered=covered,
     )
+    return estimate, replace(state, found_w=cap_w, over_s=over_s, rating_w=rating_w, trip=trip)
+
+
+def _joint(plan: Plan, image: Image) -> Rows:
+    """Rows of the present state and of the losses at the cord shares in force."""
+    if image.share is plan.share:
+        return plan.joint
+    return plan.joint.at_shares(image.share)
 
 
 def fresh(image: Image, slots: np.ndarray) -> Floats:

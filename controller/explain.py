@@ -89,10 +89,10 @@ def _bound(plan: Plan, frames: Frames, row: int, cap_w: float, level: float) -> 
 def _then(plan: Plan, frames: Frames, state: State, rack: int, row: int) -> Bound | None:
     """What binds the rack when `row` does not, None where nothing would."""
     free = whatif.solve(plan, frames.estimate, whatif.widened(frames.limits, row, np.inf), state.allocate)
-    behind = int(free.row[rack])
+    behind = int(free.served.row[rack])
     if behind < 0:
         return None
-    return _bound(plan, frames, behind, float(free.power_w[rack]), float(free.level[rack]))
+    return _bound(plan, frames, behind, float(free.served.power_w[rack]), float(free.served.level[rack]))
 
 
 def _first(here: Explanation) -> str:

@@ -1,6 +1,6 @@
 """The frames that pass from stage to stage: frozen, flat arrays; shapes in brackets.
 
-R racks, N electrical nodes, K rows (limits), P points. Rows: see plan.py.
+R racks, N electrical nodes, K rows (limits), J rows of losses, U cooling units, P points. Rows: see plan.py.
 """
 
 from dataclasses import dataclass, replace
@@ -41,6 +41,17 @@ class Rows:
         """Sum of coeff * x over each row, [K]."""
         total = np.bincount(self.of_entry, self.coeff * x[self.racks], minlength=len(self.indptr) - 1)
         return total.astype(np.float64, copy=False)
+
+    def joined(self, more: "Rows") -> "Rows":
+        """These rows, then `more` over the same racks."""
+        return Rows(
+            indptr=np.concatenate([self.indptr, self.indptr[-1] + more.indptr[1:]]),
+            racks=np.concatenate([self.racks, more.racks]),
+            coeff=np.concatenate([self.coeff, more.coeff]),
+            of_entry=np.concatenate([self.of_entry, len(self.indptr) - 1 + more.of_entry]),
+            fixed=np.concatenate([self.fixed, more.fixed]),
+            cords=np.concatenate([self.cords, more.cords]),
+        )
 
     def rack_min(self, per_row: Floats, racks: int) -> Floats:
         """Least value among the rows of each rack, [R]."""
@@ -96,6 +107,7 @@ class Image:
     metered_w: Floats  # [R] rack power by the PDUs of both cords, NaN unless fresh and good
     charge_w: Floats  # [R] most that each rack may draw, by the leases sent and confirmed and its meter
     rows: Rows  # the limits' sums at the measured cord shares
+    share: Floats  # [R, 2] those shares
     below_w: Floats  # [N] what a node's children show together, with their losses
     summed_w: Floats  # [N] the same with what hangs on the node itself, NaN unless every child shows something
     riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
@@ -113,9 +125,11 @@ class Estimate:
     cap_found_w: Floats  # [R] cap in force by the agent's report, NaN if silent
     constant_w: Floats  # [R] what a silent or disobedient rack is counted at, NaN where a cap works
     disobedient: Bools  # [R]
-    rows: Rows
+    rows: Rows  # [K + J] the limits' sums, then those of the losses, at the measured cord shares
     load_w: Floats  # [K] load of each row, pessimistic
     other_w: Floats  # [K] part of it that no rack cap moves
+    rating_w: Floats  # [N] continuous rating at the measured state
+    trip_used: Floats  # [N] how far each protection is on its way to a trip
     covered: bool  # every device has answered, or has had the time to
 
 
@@ -123,9 +137,9 @@ class Estimate:
 class Limits:
     """What each row allows now, and what narrowed it."""
 
-    limit_w: Floats  # [K]
-    room_w: Floats  # [K] limit less other load: what racks may have
-    narrowed_by: tuple[str, ...]  # [K] "" for the rating itself
+    limit_w: Floats  # [K + J]
+    room_w: Floats  # [K + J] limit less other load: what racks may have
+    narrowed_by: tuple[str, ...]  # [K + J] "" for the rating itself
     held: Bools  # [R] operator holds the rack: its cap may not rise
     envelope_w: float
     mode: Mode

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller import trust
-from controller.frames import Bools, Codes, Floats, Image, Ints, Rows
+from controller.frames import Bools, Codes, Floats, Image, Ints
 from controller.plan import Plan
 from controller.policies import lost
 from drivers.lease import Ledger
@@ -49,6 +49,7 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
     drawn_w = np.nan_to_num(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
     gone = _lost(plan, shot, quality, meter_w, last.lost)
+    share = _shares(plan, shot, quality, gone.dead)
     riding = _riding(plan, shot, quality, meter_w, below_w, drawn_w)
     for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit):
         array.flags.writeable = False
@@ -60,7 +61,8 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
         age_s=age_s,
         metered_w=metered_w,
         charge_w=charge_w,
-        rows=_rows(plan, shot, quality, gone.dead),
+        rows=plan.rows if share is plan.share else plan.rows.at_shares(share),
+        share=share,
         below_w=below_w,
         summed_w=summed_w,
         riding=riding,
@@ -101,8 +103,8 @@ def _below(plan: Plan, meter_w: Floats) -> Floats:
     return below_w
 
 
-def _rows(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Rows:
-    """Rows at the measured cord shares: the site's while they agree, the larger per cord where they do not.
+def _shares(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Floats:
+    """Cord shares in force [R, 2]: the site's while the measured ones agree, the larger per cord where they do not.
 
     A cord whose busway is dead carries nothing, whatever its PDU showed last.
     """
@@ -119,9 +121,7 @@ def _rows(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Rows:
     moved = np.abs(measured - plan.share) > SHARE_BAND
     loaded = (total_w > LIGHT_SHARE * plan.max_w)[:, None]
     moved &= loaded | lone
-    return (
-        plan.rows.at_shares(np.where(moved, np.maximum(measured, plan.share), plan.share)) if moved.any() else plan.rows
-    )
+    return np.where(moved, np.maximum(measured, plan.share), plan.share) if moved.any() else plan.share
 
 
 def _complete(plan: Plan, meter_w: Floats) -> Bools:

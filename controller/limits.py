@@ -6,15 +6,15 @@ import numpy as np
 
 from controller.frames import Estimate, Floats, Image, Limits, Requests
 from controller.plan import Plan
-from controller.policies import coolant, grid, rating
+from controller.policies import coolant, grid, overload
 
 
 @dataclass(frozen=True)
 class LimitsState:
-    """Last ratings, so that a widening is slow."""
+    """What limits remember: overloads to pay back, the envelope on its way, the last word of silent coolers."""
 
-    base_w: Floats  # [N] at worst case
-    rating_w: Floats  # [N] inf before the first
+    protections: overload.Protections
+    paying: Floats  # [N] largest multiple of the rating until an overload has been paid back, inf: free
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
     curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
@@ -23,23 +23,22 @@ class LimitsState:
 
 def begin(plan: Plan) -> LimitsState:
     """State before the first cycle."""
-    base_w = rating.nominal_w(plan)
-    return LimitsState(
-        base_w, np.full(len(base_w), np.inf), plan.site.control.envelope_w, False, np.inf, coolant.begin(plan)
-    )
+    free = np.full(len(plan.parent), np.inf)
+    protections = overload.compile_protections(plan)
+    return LimitsState(protections, free, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
 
 
 def narrow(
     plan: Plan, image: Image, estimate: Estimate, requests: Requests, last: LimitsState
 ) -> tuple[Limits, LimitsState]:
     """Image, Estimate, requests -> Limits; arrays as in frames.Limits."""
-    rating_w = rating.rating_w(plan, image, last.base_w, last.rating_w)
+    allowed_w, paying = overload.allowed_w(plan, last.protections, estimate.rating_w, estimate.trip_used, last.paying)
     down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
     from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)
     metered = 1.0 - grid.METER_ERROR
-    limit_w = np.concatenate([rating_w * metered, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
+    limit_w = np.concatenate([allowed_w * metered, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
     for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):
@@ -56,7 +55,7 @@ def narrow(
     )
     return limits, replace(
         last,
-        rating_w=rating_w,
+        paying=paying,
         coolant=cooling,
         envelope_w=envelope_w,
         curtailed=bool(by) and (last.curtailed or estimate.covered),

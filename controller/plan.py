@@ -32,6 +32,7 @@ class Plan:
 
     site: Site
     rows: Rows
+    joint: Rows  # [K + J] these rows, then those of the losses
     row_name: tuple[str, ...]
     row_kind: tuple[str, ...]  # node kind, "cdu", "loop", "tenant" or "envelope"
     node_row: slice
@@ -117,6 +118,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     return Plan(
         site=site,
         rows=rows,
+        joint=rows,
         row_name=names,
         row_kind=kinds,
         node_row=slice(0, n),

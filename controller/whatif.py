@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller import allocate
-from controller.frames import Bools, Estimate, Floats, Frames, Ints, Limits
-from controller.kernels.fill import FillInputs, FillResult, fill
+from controller import allocate, problem
+from controller.frames import Estimate, Floats, Frames, Limits
 from controller.plan import Plan
 from drivers.site import catalog
 
@@ -18,27 +17,18 @@ STEP_W = 1000.0  # a price is what one kW more gains
 
 @dataclass(frozen=True)
 class Solved:
-    """Levels and powers of all racks under some limits, before hysteresis and pace."""
+    """Levels and powers of all racks under some limits, before hysteresis and pace, and what that is worth."""
 
-    power_w: Floats  # [R]
-    level: Floats  # [R] of the rack's gang
-    row: Ints  # [R] row that binds the rack's gang, -1 where none does
-    tight: Bools  # [K]
+    served: problem.Served
     work: float  # racks' worth of full-speed work
 
 
 def solve(plan: Plan, known: Estimate, bounds: Limits, state: allocate.AllocateState) -> Solved:
     """The levels of the serving stage under `bounds`."""
-    inputs, ceiling_row = _inputs(plan, known, bounds, state)
-    result = fill(state.served, inputs)
-    multi = np.flatnonzero(~plan.single)
-    tight = np.zeros(len(plan.row_name), dtype=np.bool_)
-    tight[multi] = result.tight
-    row = _row(result, multi, ceiling_row)[plan.gang_of]
-    own = row[row >= 0]
-    tight[own[plan.single[own]]] = True
-    level = result.level[plan.gang_of]
-    return Solved(result.power_w, level, row, tight, float(level @ _full_work(plan, inputs)))
+    before_w = np.where(np.isfinite(state.cap_w), state.cap_w, plan.max_w)
+    bound = problem.bounds(plan, state.structure, known, bounds, before_w)
+    served = problem.serve(plan, state.structure, known.rows, bounds.room_w, bound)
+    return Solved(served, float(served.level @ _full_work(plan, bound.demand_w)))
 
 
 def widened(bounds: Limits, row: int, by_w: float) -> Limits:
@@ -54,39 +44,9 @@ def price(plan: Plan, frames: Frames, state: allocate.AllocateState, base: Solve
     return more.work - base.work
 
 
-def _inputs(plan: Plan, known: Estimate, bounds: Limits, state: allocate.AllocateState) -> tuple[FillInputs, Ints]:
-    """What the serving stage is given, and the row that is each rack's ceiling [R]."""
-    rows, room_w = known.rows, bounds.room_w
-    ceiling_w, ceiling_row = allocate._ceilings(plan, rows, room_w)
-    constant = np.isfinite(known.constant_w)
-    floor_w = np.where(constant, known.constant_w, plan.floor_w)
-    before_w = np.where(np.isfinite(state.cap_w), state.cap_w, plan.max_w)
-    most_w = np.where(constant, floor_w, np.where(bounds.held, np.maximum(before_w, floor_w), plan.max_w))
-    inputs = FillInputs(
-        floor_w=floor_w,
-        demand_w=np.maximum(np.clip(known.demand_w, floor_w, most_w), floor_w),
-        ceiling_w=np.maximum(ceiling_w, floor_w),
-        other_w=plan.other_w,
-        gpu_w=plan.gpu_w,
-        curve_of=state.curve_of,
-        limit_w=room_w[~plan.single],
-        coef=rows.coeff[~plan.single[rows.of_entry]],
-    )
-    return inputs, ceiling_row
-
-
-def _row(result: FillResult, multi: Ints, ceiling_row: Ints) -> Ints:
-    """The row that binds each gang [G], -1 where none does."""
-    bound = result.binding_row
-    shared, own = bound >= 0, bound <= -2
-    row = np.full(len(bound), -1, dtype=np.int64)
-    row[shared], row[own] = multi[bound[shared]], ceiling_row[-2 - bound[own]]
-    return row
-
-
-def _full_work(plan: Plan, inputs: FillInputs) -> Floats:
+def _full_work(plan: Plan, demand_w: Floats) -> Floats:
     """Work of each rack at its demand: its curve's throughput, 1 at nameplate [R]."""
-    share = np.clip((inputs.demand_w - plan.other_w) / np.maximum(plan.gpu_w, 1.0), 0.0, None)
+    share = np.clip((demand_w - plan.other_w) / np.maximum(plan.gpu_w, 1.0), 0.0, None)
     kinds = {j.id: j.kind for j in plan.site.jobs}
     keys = [(r.gpu_model, kinds.get(r.job, "inference")) for r in plan.site.racks]
     work = np.zeros(len(share))

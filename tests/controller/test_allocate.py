@@ -47,9 +47,11 @@ def known(b: Bench, demand_w: Floats | float, found_w: Floats | float = 60e3, **
         cap_found_w=found_w * racks,
         constant_w=np.nan * racks,
         disobedient=racks < 0,
-        rows=b.plan.rows,
+        rows=b.plan.joint,
         load_w=rows,
         other_w=rows,
+        rating_w=rows[b.plan.node_row] + 1e9,
+        trip_used=rows[b.plan.node_row],
         covered=True,
     )
     return replace(estimate, **more)  # type: ignore[arg-type]
