@@ -56,7 +56,7 @@ def test_death_of_the_controller_never_raises_a_cap_and_keeps_every_limit(hall: 
     assert (np.diff(caps, axis=0) <= 0.0).all()
     settled = gone[int(ttl + decay) :]
     assert max(t.site_power_w for t in settled) <= hall.control.envelope_w
-    rating = lock.state.limits.rating_w
+    rating = lock.state.estimate.rating_w
     assert all((t.node_w <= rating * 1.001).all() for t in settled)
     assert (settled[-1].cap_w <= np.maximum(lock.plan.safe_cap_w, lock.plan.floor_w) + 1.0).all()
 
