@@ -18,10 +18,10 @@ DSX_MAX_AGE_S = 250.0  # the bus republishes every 100 s; two misses
 class Slab:
     """Devices of one profile: device i, point j has slot start + i * len(points) + j.
 
-    `devices` are empty for the rack agents' slab, whose rows are the site's racks in order.
+    `devices` are empty for the rack agents' slabs, whose rows are the site's racks in order.
     """
 
-    name: str  # profile name, or "agent"
+    name: str  # profile name, "agent", or "gpu" for the powers of single GPUs
     profile: Profile | None
     devices: tuple[Device, ...]
     rows: int
@@ -70,7 +70,10 @@ class Inventory:
 
 
 def compile_inventory(site: Site, profiles: Mapping[str, Profile]) -> Inventory:
-    """Lay out the slabs: one per profile in use (by name), then the agents. KeyError on an unknown profile."""
+    """Lay out the slabs: one per profile in use (by name), then the agents. KeyError on an unknown profile.
+
+    Where the leaf is the GPU, a last slab has a point for each GPU of the largest rack; smaller racks leave theirs.
+    """
     slabs: list[Slab] = []
     ages: list[Floats] = []
     start = 0
@@ -89,4 +92,8 @@ def compile_inventory(site: Site, profiles: Mapping[str, Profile]) -> Inventory:
         start = slabs[-1].stop
     slabs.append(Slab("agent", None, (), len(site.racks), AGENT_POINTS, start))
     ages.append(np.full(slabs[-1].size, STALE_PERIODS))
+    if site.control.leaf == "gpu":
+        points = tuple(f"gpu{i}_w" for i in range(max(r.gpus for r in site.racks)))
+        slabs.append(Slab("gpu", None, (), len(site.racks), points, slabs[-1].stop))
+        ages.append(np.full(slabs[-1].size, STALE_PERIODS))
     return Inventory(site, tuple(slabs), np.concatenate(ages))

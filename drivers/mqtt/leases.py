@@ -7,7 +7,7 @@ import numpy as np
 
 from drivers.clock import Clock
 from drivers.inventory import AGENT_POINTS, STALE_PERIODS, Inventory
-from drivers.lease import Group, Ints, Lease, LeaseError, Report, decode_report
+from drivers.lease import NO_GPU, Group, Ints, Lease, LeaseError, Report, decode_report
 from drivers.points import PointTable, Quality
 from drivers.site.model import Site
 from drivers.wires import LinkHealth
@@ -53,6 +53,7 @@ class LeaseLink:
             name: (slab.start + group.racks[:, None] * width + np.arange(width)).ravel()
             for name, group in groups.items()
         }
+        self._gpu_slots = _gpu_slots(inventory, groups)
         self._heard_s = dict.fromkeys(groups, -np.inf)
         self._racks = len(site.racks)
 
@@ -95,6 +96,9 @@ class LeaseLink:
         columns = (rungs if point == "shed" else getattr(report, point) for point in AGENT_POINTS)
         values = np.stack(tuple(columns), axis=1)
         self._table.put(self._slots[name], values.ravel().astype(np.float64), Quality.GOOD, now_s)
+        if report.gpu_w is not None and name in self._gpu_slots:
+            gpu_w = report.gpu_w[report.gpu_w != NO_GPU]
+            self._table.put(self._gpu_slots[name], gpu_w.astype(np.float64), Quality.GOOD, now_s)
         self._heard_s[name] = now_s
         self.counters["reports"] += 1
 
@@ -106,3 +110,14 @@ class LeaseLink:
         )
         rate = float((self._racks - silent) * len(AGENT_POINTS))
         return LinkHealth("agents", up, self._racks, silent, rate, detail)
+
+
+def _gpu_slots(inventory: Inventory, groups: Mapping[str, Group]) -> dict[str, Ints]:
+    """Slots of each group's GPU powers, rack by rack; empty where the leaf is the rack."""
+    slab = inventory.slab("gpu")
+    if slab is None:
+        return {}
+    gpus = np.array([r.gpus for r in inventory.site.racks])
+    slots = slab.start + np.arange(slab.size).reshape(slab.rows, -1)
+    there = np.arange(slots.shape[1]) < gpus[:, None]
+    return {name: slots[group.racks][there[group.racks]] for name, group in groups.items()}

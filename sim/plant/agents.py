@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from drivers.lease import Group, Holder, Ints, Lease, LeaseError, Refusal, Report, Shed, compile_groups
+from drivers.lease import NO_GPU, Group, Holder, Ints, Lease, LeaseError, Refusal, Report, Shed, compile_groups
 from drivers.points import Floats
 from drivers.site.model import Site
 
@@ -20,7 +20,8 @@ class Agents:
         most = np.array([r.max_w for r in site.racks])
         boot_w, max_w = np.floor(safe).astype(np.int64), np.floor(most).astype(np.int64)
         rung = Shed[site.control.shed.upper()]
-        self.holder = Holder(boot_w, now_s, max_w=max_w, boot=boot, seed=seed, last_rung=rung)
+        gpus = max(r.gpus for r in site.racks) if site.control.leaf == "gpu" else 0
+        self.holder = Holder(boot_w, now_s, max_w=max_w, boot=boot, seed=seed, last_rung=rung, gpus=gpus)
         self.refused = 0  # rack leases not taken, all time
         self.garbled = 0  # messages that meant no group of ours
 
@@ -42,10 +43,11 @@ class Agents:
         """Caps in force [R] at `now_s` [s]."""
         return self.holder.step(now_s)
 
-    def reports(self, power_w: Floats, part: int, parts: int) -> Iterator[Report]:
-        """A report of every `parts`-th group from `part` on, with each agent's own power measurement [R]."""
+    def reports(self, power_w: Floats, part: int, parts: int, gpu_w: Floats | None = None) -> Iterator[Report]:
+        """A report of every `parts`-th group from `part` on, with each agent's own measurements [R], [R, GPUs]."""
+        per_gpu = None if gpu_w is None else np.where(np.isnan(gpu_w), NO_GPU, gpu_w).astype(np.int64)
         for group in tuple(self.groups.values())[part::parts]:
-            yield self.holder.report(group, power_w)
+            yield self.holder.report(group, power_w, per_gpu)
 
     def columns(self, power_w: Floats) -> Floats:
         """The agents' slab [R, len(AGENT_POINTS)] as its reports would fill it."""

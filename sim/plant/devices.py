@@ -79,7 +79,7 @@ class Sensors:
                 shown[:, j] += shift
         return shown
 
-    def measure(self, step: int, agents: Floats) -> Floats:
+    def measure(self, step: int, agents: Floats, gpus: Floats | None = None) -> Floats:
         """All points [points]: read once per plant step, then the same until the next; NaN is a sentinel."""
         if step == self._read_at:
             return self._flat.copy()
@@ -91,9 +91,10 @@ class Sensors:
             shown[self._faults.sentinel[rows.device]] = np.nan
             frozen = self._faults.frozen[rows.device]
             view[~frozen] = shown[~frozen]
-        agent_slab = self._inventory.slab("agent")
-        if agent_slab is not None:
-            agent_slab.view(self._flat)[:] = agents
+        for name, told in (("agent", agents), ("gpu", gpus)):
+            slab = self._inventory.slab(name)
+            if slab is not None and told is not None:
+                slab.view(self._flat)[:] = told
         return self._flat.copy()
 
     def silent(self, slab: Slab) -> Bools:

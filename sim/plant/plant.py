@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, jobs, shedding, thermal
+from sim.plant import electrical, gpus, jobs, shedding, thermal
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -79,7 +79,7 @@ class Plant:
         self.network = compile_network(site)
         n = self.network
         root = np.random.default_rng(seed)
-        self._rng, job_rng, sensor_rng = root.spawn(3)
+        self._rng, job_rng, sensor_rng, gpu_rng = root.spawn(4)
         self.elec = electrical.start_electrical(n.tree, scenario.ups_battery_s)
         self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
         self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
@@ -90,6 +90,10 @@ class Plant:
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
         self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
+        counts = np.array([r.gpus for r in site.racks], dtype=np.int64)
+        fine = site.control.leaf == "gpu"
+        self.gpus = gpus.start_gpus(n.racks, counts, self._caps, gpu_rng) if fine else None
+        self._most_gpus = int(counts.max())
         self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
@@ -165,8 +169,14 @@ class Plant:
         shock = self._rng.standard_normal(len(self.site.racks))
         burst = self._rng.random(len(n.gang_names))
         jobs.demand(n.racks, n.gangs, s, self.director.day(t_s), shock, burst)
-        jobs.speeds(n.racks, s)
-        jobs.draw(n.racks, n.gangs, s, powered, self.shedding.hold_w, s.limit_w, t_s)
+        if self.gpus is None:
+            jobs.speeds(n.racks, s)
+        else:
+            per_gpu = self.agents.holder.gpu_cap_w
+            gpus.settle_gpus(n.racks, self.gpus, self._caps, per_gpu, self._steps, self.director.faults.ignores_caps)
+            gpus.run_gpus(n.racks, n.gangs, s, self.gpus)
+        reach_w = s.limit_w if self.gpus is None else self.gpus.reach_w
+        jobs.draw(n.racks, n.gangs, s, powered, self.shedding.hold_w, reach_w, t_s)
 
     def accept_lease(self, lease: Lease) -> Ints:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
@@ -174,7 +184,7 @@ class Plant:
 
     def reports(self, part: int = 0, parts: int = 1) -> Iterator[Report]:
         """What the agents say now, a message per lease group; or only every `parts`-th group from `part` on."""
-        return self.agents.reports(self.readings.rack_mean_w(), part, parts)
+        return self.agents.reports(self.readings.rack_mean_w(), part, parts, self._gpu_w())
 
     def write(self, thing: str, point: str, value: float) -> bool:
         """Take a set-point for a CDU (`flow_target_lpm`, `supply_target_c`) or storage (`power_set_w`, + discharge)."""
@@ -191,7 +201,13 @@ class Plant:
 
     def measure(self) -> Floats:
         """What every device shows now, by point slot; NaN where it shows a sentinel [points]."""
-        return self.sensors.measure(self._steps, self.agents.columns(self.readings.rack_mean_w()))
+        return self.sensors.measure(self._steps, self.agents.columns(self.readings.rack_mean_w()), self._gpu_w())
+
+    def _gpu_w(self) -> Floats | None:
+        """What the agents measure at each GPU [R, most], NaN where a rack has fewer; None with leaf rack."""
+        if self.gpus is None:
+            return None
+        return gpus.gpu_power_w(self.network.racks, self.gpus, self.readings.rack_mean_w(), self._most_gpus)
 
     def truth(self) -> Truth:
         """What really is."""

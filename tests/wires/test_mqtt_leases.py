@@ -12,7 +12,7 @@ from helpers_site import tiny_site
 
 import drivers.mqtt.client
 from drivers.inventory import compile_inventory
-from drivers.lease import MAX_BYTES, compile_groups
+from drivers.lease import MAX_BYTES, NO_GPU, Holder, Shed, compile_groups
 from drivers.mqtt.client import Endpoint, Session
 from drivers.mqtt.leases import LeaseLink, lease_topic, report_topic
 from drivers.points import Quality
@@ -39,6 +39,39 @@ async def test_caps_go_out_and_come_back_confirmed(broker: Broker) -> None:
     assert (ends.holder.in_force_w == 55_000).all()
     agents, _ = ends.wires.health()
     assert (agents.up, agents.devices, agents.devices_silent) == (True, 4, 0)
+    await ends.stop()
+
+
+async def test_rungs_and_caps_of_gpus_go_out_and_powers_of_gpus_come_back(broker: Broker) -> None:
+    site = tiny_site()
+    fewer = (*site.racks[:-1], site.racks[-1].model_copy(update={"gpus": 48}))
+    ends = Ends(tiny_site(control=site.control.model_copy(update={"leaf": "gpu"}), racks=fewer), broker)
+    ends.holder = Holder(ends.safe_w, CLOCK.now_s(), gpus=64)
+    await ends.start()
+    there = np.arange(64) < np.array([r.gpus for r in ends.site.racks])[:, None]
+    power_w = np.where(there, 500 + np.arange(64) + 100 * np.arange(4)[:, None], NO_GPU)
+    reports = [ends.holder.report(g, np.full(4, 50e3), power_w) for g in ends.plant.groups.values()]
+    ends.plant.publish_reports(reports)
+    await until(lambda: ends.wires.counters.get("agents.reports", 0) == 2)
+    slab = ends.inventory.slab("gpu")
+    assert slab is not None
+    assert (slab.view(ends.table.value)[there] == power_w[there]).all()
+    assert np.isnan(slab.view(ends.table.value)[~there]).all()
+    assert (ends.table.quality[slab.start : slab.stop].reshape(4, 64)[~there] == Quality.NEVER).all()
+    ends.confirm()
+    caps, now_s = np.array([60_000, 60_000, 2_000, 60_000]), CLOCK.now_s()
+    rungs = np.array([0, 0, Shed.PAUSE, 0])
+    leases = [
+        ends.ledger.lease(g, caps, ends.safe_w, now_s, shed=rungs, gpu_cap_w=power_w - 50 * there)
+        for g in ends.plant.groups.values()
+    ]
+    assert ends.wires.send(leases) == 2
+    await until(lambda: len(ends.latencies_s) == 2)
+    assert (ends.holder.cap_w == caps).all()
+    assert (ends.holder.gpu_cap_w == power_w - 50 * there).all()
+    assert (ends.holder.shed == rungs).all()
+    ends.report()
+    await until(lambda: (ends.agents("shed") == rungs).all())
     await ends.stop()
 
 
