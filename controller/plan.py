@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controller.contingency import Losses, compile_losses
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
 from drivers.site.cooling import COOLANTS
@@ -93,6 +94,7 @@ class Plan:
     loop_cp_w: Floats
     tenant_guarantee_w: Floats  # [T] tenants that have one or a maximum
     tenant_max_w: Floats  # [T] inf: none
+    losses: Losses
 
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
@@ -179,6 +181,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         loop_cp_w=loop_cp,
         tenant_guarantee_w=np.array([x.guarantee_w for x in tenants]),
         tenant_max_w=np.array([np.inf if x.max_w is None else x.max_w for x in tenants]),
+        losses=compile_losses(site),
     )
 
 

@@ -1,0 +1,114 @@
+"""What the building does by itself after a loss, stage by stage.
+
+R1 a rack with one dead cord moves whole to the other at once; with both dead it is dark. Other consumers share
+   equally over their live feeds.
+R2 a UPS whose input dies runs on its battery, its rating for `ups_battery_s`; then its output is dead until the input
+   returns, and it recharges with a tenth of its rating.
+R3 a UPS that is lost is dead at its output: its bypass is not counted on.
+R4 a tie closes when its bus has had no voltage for transfer_s and the other has; a substation's or transformer's bus
+   is sound when it is lost itself, that of a switchboard, busway or UPS is not.
+R5 what is fed from dead nodes only is dead with them.
+Every case is followed twice: with all ties that may close, and with none.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from controller.contingency.building import Building
+
+RECHARGE_SHARE = 0.1  # of a UPS's rating, after it has run on its battery
+
+
+@dataclass(frozen=True)
+class State:
+    """The building at one stage; node positions."""
+
+    name: str
+    at_s: float  # after the loss
+    dead: frozenset[int]  # no voltage at the output
+    fed: tuple[tuple[int, int], ...] = ()  # (bus, the bus that feeds it through a closed tie)
+    riding: frozenset[int] = frozenset()  # UPS on battery
+    recharging: frozenset[int] = frozenset()  # UPS that take power to recharge
+
+
+def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tuple[State, ...]:
+    """Every stage after the loss of nodes, the instant first; `before` is the state that they are lost in."""
+    start = before or State("", 0.0, frozenset())
+    out: list[State] = []
+    for ties in (True, False):
+        for state in _branch(b, lost, start, ties):
+            if not any(replace(state, name=s.name, at_s=s.at_s) == s for s in out):
+                out.append(state)
+    rode = frozenset().union(*(s.riding for s in out))
+    if rode and not before:
+        battery_s = b.site.control.ups_battery_s
+        out.append(State("source back", battery_s, frozenset(), recharging=rode))
+    return tuple(out)
+
+
+def _branch(b: Building, lost: frozenset[int], start: State, ties: bool) -> Iterator[State]:
+    """Stages with all ties that may close, or with none."""
+    state = _settle(b, lost, State("instant", 0.0, frozenset(), start.fed), drained=False)
+    yield state
+    delays = sorted({delay_s for _, _, delay_s, _ in b.ties})
+    if ties:
+        for transfer_s in delays:
+            state, moved = _transfer(b, lost, state, transfer_s, drained=False)
+            if moved:
+                yield state
+    if not state.riding:
+        return
+    battery_s = b.site.control.ups_battery_s
+    empty = _settle(b, lost, replace(state, name=_and(state.name, "battery ended"), at_s=battery_s), drained=True)
+    yield empty
+    if ties:  # a bus below the UPS may have a tie of its own
+        for transfer_s in delays:
+            empty, moved = _transfer(b, lost, empty, transfer_s, drained=True)
+            if moved:
+                yield empty
+
+
+def _and(name: str, more: str) -> str:
+    return more if name == "instant" else f"{name}, {more}"
+
+
+def _transfer(
+    b: Building, lost: frozenset[int], state: State, transfer_s: float, *, drained: bool
+) -> tuple[State, bool]:
+    """Close the ties of this delay that have a dead bus on one side and a live one on the other."""
+    fed = dict(state.fed)
+    closed = []
+    for one, other, delay_s, tie in b.ties:
+        for bus, source in ((one, other), (other, one)) if delay_s == transfer_s else ():
+            sound = bus not in lost or b.winding[bus]
+            if bus in state.dead and source not in state.dead and sound and bus not in fed:
+                fed[bus] = source
+                closed.append(tie)
+    if not closed:
+        return state, False
+    words = closed[0] if len(closed) == 1 else f"{len(closed)} ties"
+    name = _and(state.name, f"{words} closed")
+    at_s = (state.at_s if drained else 0.0) + transfer_s
+    again = replace(state, name=name, at_s=at_s, fed=tuple(sorted(fed.items())))
+    return _settle(b, lost, again, drained=drained), True
+
+
+def _settle(b: Building, lost: frozenset[int], state: State, *, drained: bool) -> State:
+    """Dead nodes and UPS on battery with the ties as they are."""
+    fed = dict(state.fed)
+    dead: set[int] = set()
+    riding: set[int] = set()
+    stack = sorted(lost)
+    while stack:
+        node = stack.pop()
+        if node in dead or (node in fed and fed[node] not in dead and (node not in lost or b.winding[node])):
+            continue
+        if node not in lost and b.is_ups[node] and not drained:
+            riding.add(node)
+            continue
+        dead.add(node)
+        stack += b.children[node]
+        stack += [bus for bus, source in fed.items() if source == node]
+    was = state.riding
+    recharging = state.recharging | (was - riding - dead)
+    return replace(state, dead=frozenset(dead), riding=frozenset(riding - dead), recharging=frozenset(recharging))
