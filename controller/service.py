@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from controller import cycle, feed
+from controller import answers, cycle, feed
 from controller.acts import Acts, next_epoch, state_dir
+from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
+from controller.prepare import SLICE_S, Prepare
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
 from drivers.site.model import Site
@@ -31,6 +33,7 @@ STEP_BUDGET_S = 0.5
 NOTIFY_S = 0.1
 REFUSED_S = 600.0  # how long an alarm names a refused act
 LEAVE_S = 60.0  # longest ramp to the safe caps at a clean stop
+IDLE_S = 0.1  # between two looks for questions while nothing else is to do
 Sink = Callable[[dict[str, Any]], None]
 
 
@@ -78,6 +81,8 @@ class Service:
         self._late = self._failed = self._refusals = 0
         self._refused_s = -np.inf
         self._jitter_s: deque[float] = deque(maxlen=600)
+        self._prepare = Prepare(self._plan)
+        self._ask = Ask(folder, self._answer)
         self.stop = asyncio.Event()
 
     async def run(self, leave_s: float = LEAVE_S) -> None:
@@ -85,6 +90,7 @@ class Service:
         gc.collect()
         gc.freeze()
         await self._building.start()
+        await self._ask.start()
         notify("READY=1")
         due_s = self._clock.now_s()
         leave_by_s = np.inf
@@ -92,7 +98,7 @@ class Service:
             while self._clock.now_s() < leave_by_s:
                 planned_s = due_s + PERIOD_S
                 due_s = self._next_due(due_s)
-                await self._clock.sleep_until(due_s)
+                await self._wait(due_s)
                 if self.stop.is_set() and not self._leaving:
                     self._leaving, leave_by_s = True, self._clock.now_s() + leave_s
                     if not self._leased:
@@ -101,7 +107,25 @@ class Service:
                     break
         finally:
             notify("STOPPING=1")
+            await self._ask.stop()
             await self._building.stop()
+
+    async def _wait(self, due_s: float) -> None:
+        """Until the next tick; the time is for questions and background work, by turns with the wires' readers."""
+        served = False
+        while (left_s := due_s - self._clock.now_s() - SLICE_S) > SLICE_S:
+            served = not served and self._ask.serve(left_s)  # however many ask, the other work goes on
+            busy = served or self._prepare.advance(left_s)
+            await self._clock.sleep_until(min(due_s, self._clock.now_s() + (SLICE_S if busy else IDLE_S)))
+        await self._clock.sleep_until(due_s)
+
+    def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a question from the latest finished cycle."""
+        at = self._prepare.newest
+        if at is None:
+            raise answers.AskError("no cycle has finished yet: ask again in some seconds")
+        world = answers.World(self._plan, at.frames, at.state, self._prepare.prepared, self._acts.said)
+        return answers.answer(world, question)
 
     def _next_due(self, due_s: float) -> float:
         """The next tick on the grid; ticks that have passed are skipped and counted, never caught up."""
@@ -125,6 +149,7 @@ class Service:
             self._failed += 1
             logging.exception("cycle failed (%d so far)", self._failed)
             return False
+        self._prepare.look(frames, self._state)
         took_s = perf_s() - began
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
