@@ -24,7 +24,7 @@ def guarantees(plan: Plan, kept: Ints) -> Guarantees | None:
     if not len(tenants):
         return None
     tenant_of = np.full(len(plan.max_w), -1, dtype=np.int64)
-    place = np.full(len(plan.row_name), -1, dtype=np.int64)
+    place = np.full(max(len(plan.row_name), int(kept.max(initial=-1)) + 1), -1, dtype=np.int64)
     place[kept] = np.arange(len(kept))
     rows = plan.tenant_row.start + tenants
     for i, row in enumerate(rows):
