@@ -1,6 +1,7 @@
 """Commands of the simulated plant; the work is imported inside each command."""
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -67,28 +68,79 @@ def demo(
             typer.echo(f"{name:28s} {value if not isinstance(value, float) else f'{value:.4g}'}")
 
 
-@app.command("bench")
-def bench(
-    what: Annotated[str, typer.Argument(metavar="fill|wires|all", help="What to measure.")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+@app.command("drill")
+def drill(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    losses: Annotated[int, typer.Option(min=1, help="How many elements to lose, of each kind as many.")] = 200,
+    kind: Annotated[list[str] | None, typer.Option(help="Only elements of this kind; may be given again.")] = None,
+    disobedient: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Again with this share of racks ignoring their caps; 0: not.")
+    ] = 0.05,
+    seconds: Annotated[float, typer.Option(min=10.0, help="Longest time after a source came or went.")] = 150.0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal drills.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: runs and summary.")] = False,
 ) -> None:
-    """Measure speed beside a peer in the same run: the filling beside HiGHS, the reader beside pymodbus's client."""
+    """Lose elements in the simulated plant at full demand, each in turn; exit code 1 where a secured loss was not."""
     import json
 
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab.branch import BranchError
+    from sim.lab.drill import Options, run_drill
+    from sim.lab.losses import LossError
+    from sim.lab.tally import table
+
+    options = Options(losses, tuple(kind or ()), disobedient, seconds, seed, jobs)
+    try:
+        result = run_drill(resolve_site(site), options, partial(typer.echo, err=True))
+    except (SiteError, LossError, BranchError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    summary = result["summary"]
+    typer.echo(json.dumps(result, indent=1) if as_json else "\n".join(table(summary)))
+    if not summary["complete"]:
+        raise typer.Exit(130)
+    if summary["broken"]:
+        raise typer.Exit(1)
+
+
+@app.command("bench")
+def bench(
+    what: Annotated[str, typer.Argument(metavar="allocate|security|wires|all", help="What to measure.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Measure beside a peer in the same run: the allocation beside HiGHS, kinds of security beside each other, the
+    reader beside pymodbus's client."""
+    import json
+    from collections.abc import Callable
+
     from sim.lab.bench.fill import bench_fill
+    from sim.lab.bench.security import bench_security
     from sim.lab.bench.wires import bench_wires
 
-    benches = {"fill": bench_fill, "wires": bench_wires}
+    say = partial(typer.echo, err=True)
+    benches: dict[str, Callable[[], dict[str, Any]]] = {
+        "allocate": bench_fill,
+        "security": partial(bench_security, say),
+        "wires": bench_wires,
+    }
     names = list(benches) if what == "all" else [what]
     if set(names) - set(benches):
-        typer.echo(f"there is no bench '{what}': give one of {', '.join(benches)}, all", err=True)
+        say(f"there is no bench '{what}': give one of {', '.join(benches)}, all")
         raise typer.Exit(1)
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in names:
-        typer.echo(f"measuring {name} ..", err=True)
+        say(f"measuring {name} ..")
         results[name] = benches[name]()
         if not as_json:
-            for figure, value in results[name].items():
-                typer.echo(f"{name}  {figure:32s} {value:.4g}")
+            typer.echo("\n".join(_figures(name, results[name])))
     if as_json:
         typer.echo(json.dumps(results, indent=1))
+
+
+def _figures(name: str, result: dict[str, Any]) -> list[str]:
+    """A bench's own table, or its figures, a line each."""
+    if "table" in result:
+        return list(result["table"])
+    return [f"{name}  {figure:32s} {v if not isinstance(v, float) else f'{v:.4g}'}" for figure, v in result.items()]

@@ -62,8 +62,13 @@ def usual(lock: LockStep) -> Worked:
     return worked
 
 
-def run_loss(lock: LockStep, element: Element, disobedient: float, seconds: float, seed: int) -> Answer:
-    """Lose an element here and now and go on for `seconds` after the last source came or went, or until all rests."""
+def run_loss(
+    lock: LockStep, element: Element, disobedient: float, seconds: float, seed: int, *, whole: bool = False
+) -> Answer:
+    """Lose an element here and now and go on for `seconds` after the last source came or went, or until all rests.
+
+    `whole`: for `seconds` from the loss on, whatever happens.
+    """
     rng = np.random.default_rng([seed, *element.id.encode()])
     record = Record(lock.plant, lock.plan, frozenset({element.id}))
     start_s = lock.plant.t_s
@@ -77,13 +82,13 @@ def run_loss(lock: LockStep, element: Element, disobedient: float, seconds: floa
     disobey(lock.plant, disobedient, rng)
     switch(lock.plant, element, on=False)
     out = True
-    most_s = seconds + 4.0 * lock.plan.site.control.ups_battery_s
+    most_s = seconds + (0.0 if whole else 4.0 * lock.plan.site.control.ups_battery_s)
     while (now_s := lock.plant.t_s - start_s) < most_s:
         if out and element.back_s is not None and now_s >= element.back_s:
             switch(lock.plant, element, on=True)
             out = False
         lock.watched(see)
-        if _over(lock, record, element, lock.plant.t_s - start_s, seconds):
+        if not whole and _over(lock, record, element, lock.plant.t_s - start_s, seconds):
             break
     record.end(lock.plant)
     return asdict(element) | {"disobedient": disobedient} | record.summary() | _said(lock, seen) | {"secured": None}

@@ -13,6 +13,10 @@ RETURNING = ("utility_feed", "substation", "transformer")  # above batteries: th
 RETURN_S = 45.0
 
 
+class LossError(ValueError):
+    """There is nothing to lose by that name."""
+
+
 @dataclass(frozen=True)
 class Element:
     """One element to lose; `back_s` after the loss it returns, never where None."""
@@ -25,19 +29,23 @@ class Element:
 def elements(site: Site) -> list[Element]:
     """Every element whose loss the site must bear, in the order of the site's tables."""
     found = [Element(n.id, n.kind) for n in site.nodes if n.kind in NODE_KINDS]
-    found += [Element(u.id, u.kind) for u in site.cooling if not u.standby]
+    found += [Element(u.id, u.kind) for u in site.cooling]
     return found
 
 
 def sample(site: Site, count: int, kinds: Sequence[str], rng: np.random.Generator) -> list[Element]:
     """`count` elements, the same number of each kind as far as there are as many; all of them when they are fewer.
 
-    Half of those whose return is a stage of its own come back after RETURN_S.
+    Half of those whose return is a stage of its own come back after RETURN_S. LossError for a kind the site has none
+    of.
     """
     of_kind: dict[str, list[Element]] = {}
     for element in elements(site):
         if not kinds or element.kind in kinds:
             of_kind.setdefault(element.kind, []).append(element)
+    if not of_kind or set(kinds) - set(of_kind):
+        have = ", ".join(dict.fromkeys(e.kind for e in elements(site)))
+        raise LossError(f"{site.name} has no element of kind {', '.join(kinds)}; it has {have}")
     take = dict.fromkeys(of_kind, 0)
     while sum(take.values()) < min(count, sum(map(len, of_kind.values()))):
         short = min((k for k in take if take[k] < len(of_kind[k])), key=lambda k: take[k])
