@@ -90,11 +90,12 @@ def drill(
     from sim.lab.drill import Options, run_drill
     from sim.lab.losses import LossError
     from sim.lab.tally import table
+    from sim.plant.base import PlantError
 
     options = Options(losses, tuple(kind or ()), disobedient, seconds, seed, jobs)
     try:
         result = run_drill(resolve_site(site), options, partial(typer.echo, err=True))
-    except (SiteError, LossError, BranchError) as error:
+    except (SiteError, LossError, PlantError, BranchError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     summary = result["summary"]

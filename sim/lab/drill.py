@@ -84,19 +84,25 @@ def run_loss(
     out = True
     most_s = seconds + (0.0 if whole else 4.0 * lock.plan.site.control.ups_battery_s)
     while (now_s := lock.plant.t_s - start_s) < most_s:
-        if out and element.back_s is not None and now_s >= element.back_s:
+        if out and element.return_s is not None and now_s >= element.return_s:
             switch(lock.plant, element, on=True)
             out = False
         lock.watched(see)
         if not whole and _over(lock, record, element, lock.plant.t_s - start_s, seconds):
             break
     record.end(lock.plant)
-    return asdict(element) | {"disobedient": disobedient} | record.summary() | _said(lock, seen) | {"secured": None}
+    return (
+        asdict(element)
+        | {"disobedient": disobedient}
+        | record.summary()
+        | _said(lock, seen)
+        | {"secured": None, "why": ""}
+    )
 
 
 def _over(lock: LockStep, record: Record, element: Element, now_s: float, seconds: float) -> bool:
     """Nothing more will come of it."""
-    if bool(lock.plant.elec.on_battery.any()) or (element.back_s is not None and now_s < element.back_s + LEAST_S):
+    if bool(lock.plant.elec.on_battery.any()) or (element.return_s is not None and now_s < element.return_s + LEAST_S):
         return False
     if now_s - record.event_s >= seconds:
         return True

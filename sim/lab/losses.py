@@ -19,11 +19,11 @@ class LossError(ValueError):
 
 @dataclass(frozen=True)
 class Element:
-    """One element to lose; `back_s` after the loss it returns, never where None."""
+    """One element to lose; `return_s` after the loss it is back, never where None."""
 
     id: str
     kind: str
-    back_s: float | None = None
+    return_s: float | None = None
 
 
 def elements(site: Site) -> list[Element]:
@@ -54,8 +54,8 @@ def sample(site: Site, count: int, kinds: Sequence[str], rng: np.random.Generato
     for kind, members in of_kind.items():
         chosen = np.sort(rng.permutation(len(members))[: take[kind]])
         for turn, i in enumerate(chosen):
-            back_s = RETURN_S if kind in RETURNING and turn % 2 else None
-            drawn.append(Element(members[i].id, kind, back_s))
+            return_s = RETURN_S if kind in RETURNING and turn % 2 else None
+            drawn.append(Element(members[i].id, kind, return_s))
     return drawn
 
 

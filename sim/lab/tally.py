@@ -16,7 +16,7 @@ def violations(run: Answer) -> list[str]:
 
 
 def summary(runs: Sequence[Answer], usual_share: float, stopped: bool = False) -> dict[str, Any]:
-    """Totals and the same by kind; `broken` names the promises that were broken.
+    """Totals and the same by kind; `broken` names the promises that were broken, `not_secured` why no promise was made.
 
     `usual_share` is the work done without a loss, of that asked for: what is lost is held against it.
     """
@@ -26,10 +26,16 @@ def summary(runs: Sequence[Answer], usual_share: float, stopped: bool = False) -
         if r["secured"] and violations(r)
     ]
     kinds = dict.fromkeys(r["kind"] for r in runs)
+    not_secured: dict[str, dict[str, int]] = {}
+    for r in runs:
+        if r["secured"] is False:
+            why = not_secured.setdefault(r["kind"], {})
+            why[r["why"]] = why.get(r["why"], 0) + 1
     return {
         "complete": not stopped,
         "work_share_before": usual_share,
         "broken": broken,
+        "not_secured": not_secured,
         **_figures(runs, usual_share),
         "kinds": {kind: _figures([r for r in runs if r["kind"] == kind], usual_share) for kind in kinds},
         "with_disobedience": _figures([r for r in runs if r["disobedient"] > 0.0], usual_share),
@@ -77,12 +83,10 @@ def table(result: dict[str, Any]) -> list[str]:
             )
         )
     wide = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, wide, strict=True)))
-        for r in rows
-    ]
-    broken = [
-        f"BROKEN {b['kind']} {b['id']} ({b['disobedient']:.0%} disobey): {'; '.join(b['what'][:3])}"
-        for b in result["broken"]
-    ]
-    return lines + broken
+    lines = [" ".join(f"{cell:>{w + 1}}" for cell, w in zip(row, wide, strict=True)) for row in rows]
+    lines = [row[0].ljust(wide[0]) + line[wide[0] + 1 :] for row, line in zip(rows, lines, strict=True)]
+    for b in result["broken"]:
+        lines.append(f"BROKEN {b['kind']} {b['id']} ({b['disobedient']:.0%} disobey): {'; '.join(b['what'][:3])}")
+    for kind, why in result["not_secured"].items():
+        lines += [f"not secured: {kind}: {reason} ({count} losses)" for reason, count in why.items()]
+    return lines
