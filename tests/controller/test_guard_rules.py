@@ -195,5 +195,5 @@ def test_a_proposal_that_overfills_a_row_is_cut_to_it(b: Bench) -> None:
         orders, state = guard.guard(b.plan, image, b.proposal(caps(b, 80e3), envelope_w=300e3), state)
     assert (orders.reason == Reason.GUARD).all()
     assert (orders.cap_w < 80e3).all()
-    rest_w = state.rest_w[-1]
+    rest_w = state.room.rest_w[-1]
     assert b.plan.rows.dot(orders.cap_w)[b.plan.envelope_row] + rest_w == pytest.approx(300e3, rel=1e-5)
