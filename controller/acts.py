@@ -26,13 +26,19 @@ class ActError(ValueError):
     """An act that cannot be taken; the message says what is wrong and what to do."""
 
 
+def state_path(site: Site, given: Path | None = None) -> Path:
+    """Where the site's state directory is: given, systemd's, or ~/.local/state/headroom/SITE."""
+    if given is not None:
+        return given
+    base = os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME")
+    return Path(base or Path.home() / ".local" / "state") / "headroom" / site.name
+
+
 def state_dir(site: Site, given: Path | None = None) -> Path:
-    """The site's state directory, made with mode 0700: given, systemd's, or ~/.local/state/headroom/SITE."""
-    if given is None:
-        base = os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME")
-        given = Path(base or Path.home() / ".local" / "state") / "headroom" / site.name
-    given.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return given
+    """The site's state directory, made with mode 0700."""
+    path = state_path(site, given)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,14 @@ from typing import Any
 
 from controller import bottlenecks, explain
 from controller.cycle import State
+from controller.design import NOTE, design
 from controller.frames import Frames
-from controller.plan import Plan
-from controller.prepare import Prepared
+from controller.plan import Plan, compile_plan
+from controller.prepare import Moment, Prepared, Tables, tables_each, whole
 from controller.words import duration
+from drivers.inventory import compile_inventory
+from drivers.profile import load_profiles
+from drivers.site.model import Site
 from drivers.site.problems import did_you_mean
 
 TOP = 20  # lines of a ranking unless all are asked for
@@ -59,9 +63,7 @@ def _explain(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bottlenecks(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
-    tables = world.prepared.tables
-    if tables is None:
-        raise AskError("the prices are not computed yet: ask again in some seconds")
+    tables = _tables(world)
     found = tables.bottlenecks
     age_s = world.frames.image.now_s - tables.at_s
     shown = found if question.get("all") is True else found[:TOP]
@@ -75,6 +77,22 @@ def _bottlenecks(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
         lines.append(f"prices are {duration(age_s)} old")
     rows = [x.to_dict() for x in shown]
     return {"cycle": tables.cycle, "age_s": age_s, "count": len(found), "bottlenecks": rows, "lines": lines}
+
+
+def _tables(world: World) -> Tables:
+    """What the background computed last; at once where no cycle waits for the time."""
+    if world.prepared.tables is not None:
+        return world.prepared.tables
+    if not world.note:
+        raise AskError("this is not computed yet: ask again in some seconds")
+    return whole(tables_each(world.plan, Moment(world.frames, world.state)))
+
+
+def by_design(site: Site) -> World:
+    """The site at full demand by its file alone, for when no controller runs."""
+    inventory = compile_inventory(site, load_profiles())
+    plan = compile_plan(site, inventory)
+    return World(plan, *design(plan, inventory), Prepared(), note=NOTE)
 
 
 KINDS: dict[str, Callable[[World, Mapping[str, Any]], dict[str, Any]]] = {

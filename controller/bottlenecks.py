@@ -10,7 +10,7 @@ from controller import whatif
 from controller.cycle import State
 from controller.frames import Frames, Ints
 from controller.plan import Plan
-from controller.words import row_text, some
+from controller.words import row_kind, row_text, some
 
 PRICED = 200  # rows: those that hold the most power back; a price is one filling
 SHORT_W = 1.0  # a rack that misses less than this misses nothing
@@ -66,7 +66,7 @@ def _bottleneck(plan: Plan, frames: Frames, row: int, gain: float, racks: Ints, 
     return Bottleneck(
         row=row,
         name=row_text(plan, row),
-        kind=plan.row_kind[row],
+        kind=row_kind(plan, row),
         why=frames.limits.narrowed_by[row],
         limit_w=float(frames.limits.limit_w[row]),
         work_per_kw=gain,

@@ -2,7 +2,7 @@
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -10,6 +10,8 @@ app = typer.Typer()
 
 SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
 STATE = Annotated[Path | None, typer.Option("--state", help="State directory; default: ~/.local/state/headroom.")]
+JSON = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+ALL = Annotated[bool, typer.Option("--all", help="Every line, not the first ones only.")]
 WHY = Annotated[str, typer.Option("--why", help="Reason, kept with the act.")]
 
 
@@ -77,6 +79,44 @@ def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
     _act(site, state, why, {"act": "release", "rack": rack})
 
 
+@app.command("explain")
+def explain(
+    site: SITE,
+    rack: Annotated[str, typer.Argument(metavar="RACK", help="A rack's id.")],
+    as_json: JSON = False,
+    state: STATE = None,
+) -> None:
+    """Why a rack has its cap: the limit that binds it, what one more kW there gains, and the limit behind it."""
+    _ask(site, state, as_json, {"ask": "explain", "rack": rack})
+
+
+@app.command("bottlenecks")
+def bottlenecks(site: SITE, every: ALL = False, as_json: JSON = False, state: STATE = None) -> None:
+    """The site's full limits by price: where one more kW buys the most work, and which racks each holds."""
+    _ask(site, state, as_json, {"ask": "bottlenecks", "all": every})
+
+
+def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any]) -> None:
+    """Ask the running controller, or the site file where none runs, and print the answer."""
+    import json
+
+    from controller import acts, answers, ask
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        site = resolve_site(name)
+        reply = ask.ask(acts.state_path(site, state), question)
+        if reply is None:
+            reply = answers.answer(answers.by_design(site), question)
+    except (SiteError, answers.AskError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(reply, indent=1))
+        return
+    typer.echo("\n".join([f"({reply['source']})", *reply["lines"]]))
+
+
 def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
     from controller import acts
     from drivers.clock import RealClock
@@ -95,6 +135,6 @@ def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
         typer.echo(f"warning: {said}", err=True)
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(1)

@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from controller import bottlenecks, problem
 from controller.cycle import State
@@ -110,7 +110,7 @@ class Prepare:
         self._structure = problem.compile_structure(plan)  # scratch of its own: the cycle's keeps what it learnt
         self.newest: Moment | None = None
         self._tables = Task(lambda at: tables_each(plan, at), TABLES_S)
-        self._turn: deque[Task[Tables]] = deque([self._tables])
+        self._turn: deque[Task[Any]] = deque([self._tables])
         self._took_s: deque[float] = deque([0.0], maxlen=LAST)
 
     @property

@@ -10,7 +10,7 @@ from controller.cycle import State
 from controller.estimate import STALE_AGENT_S
 from controller.frames import Frames, Ints, Mode, Reason
 from controller.plan import Plan
-from controller.words import count, duration, power, row_text, some
+from controller.words import count, duration, power, row_kind, row_text, some
 from drivers.points import Quality
 
 
@@ -29,6 +29,8 @@ HELPS = {
     "envelope": "a higher envelope, or less power used by cooling and house loads",
     "cdu": "more flow or colder supply at this CDU, or a job with less heat on its racks",
     "loop": "another pump or colder supply in this loop, or work moved to racks on other loops",
+    "tenant": "a higher maximum for this tenant",
+    "loss": "less load on what survives that loss, a higher rating of it, or racks there whose caps act sooner",
     "pdu": "cords that share the rack's load more evenly, or a larger breaker",
 }
 
@@ -47,7 +49,7 @@ def racks_of(frames: Frames, row: int) -> Ints:
 
 def helps(plan: Plan, row: int, narrowed: str) -> str:
     """What an operator could do about a row."""
-    kind = plan.row_kind[row]
+    kind = row_kind(plan, row)
     if row == plan.envelope_row and narrowed:
         return f"What would help: the end of the {narrowed}, or less power used by cooling and house loads."
     other = f"work moved to racks that hang on another {kind.replace('_', ' ')}"
@@ -148,6 +150,7 @@ def _floor(on: Case) -> str:
 def _guard(on: Case) -> str:
     rows = on.frames.estimate.rows
     mine = np.unique(rows.of_entry[rows.racks == on.rack])
+    mine = mine[mine < len(on.frames.estimate.load_w)]  # a loss that has not happened loads nothing
     fill = on.frames.estimate.load_w[mine] / np.maximum(on.frames.limits.limit_w[mine], 1.0)
     fullest = int(mine[np.argmax(fill)])
     return (

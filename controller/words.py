@@ -6,8 +6,17 @@ from controller.plan import Plan
 
 
 def row_text(plan: Plan, row: int) -> str:
-    """The name of a row: `ups h1b1u2`, `envelope`."""
-    return "envelope" if row == plan.envelope_row else f"{plan.row_kind[row].replace('_', ' ')} {plan.row_name[row]}"
+    """The name of a row: `envelope`, `ups h1b1u2`, `ups h1b1u2 after loss of ups h1b1u1`."""
+    if row == plan.envelope_row:
+        return "envelope"
+    if row >= len(plan.row_name):
+        return plan.losses.name[row - len(plan.row_name)]
+    return f"{row_kind(plan, row).replace('_', ' ')} {plan.row_name[row]}"
+
+
+def row_kind(plan: Plan, row: int) -> str:
+    """What a row limits: a node's kind, `cdu`, `loop`, `tenant`, `envelope` or `loss`."""
+    return plan.row_kind[row] if row < len(plan.row_name) else "loss"
 
 
 def power(watts: float) -> str:

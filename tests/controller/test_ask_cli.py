@@ -1,0 +1,62 @@
+"""The commands that ask: of a running controller, and of the site file where none runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from controller.design import NOTE
+from drivers.cli import joined
+
+RACK = "h1b1r4-09"
+
+
+def headroom(*args: str) -> Result:
+    return CliRunner().invoke(joined(), list(args))
+
+
+def told(folder: Path, *args: str) -> Any:
+    """The JSON answer where no controller runs."""
+    result = headroom(*args, "--json", "--state", str(folder))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_rack_is_explained_by_the_site_file_and_that_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    result = headroom("explain", "hall", RACK, "--state", str(folder))
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"({NOTE})\nRack {RACK} may draw ")
+    assert "The limit is " in result.stdout
+    assert not folder.exists()  # asking makes nothing
+    reply = told(folder, "explain", "hall", RACK)
+    assert reply["source"] == NOTE
+    assert reply["rack"] == RACK
+    assert reply["work_per_kw"] > 0.0
+    assert list(reply["lines"]) == result.stdout.splitlines()[1:]
+
+
+def test_bottlenecks_are_ranked(tmp_path: Path) -> None:
+    reply = told(tmp_path, "bottlenecks", "hall")
+    prices = [x["work_per_kw"] for x in reply["bottlenecks"]]
+    assert prices
+    assert prices == sorted(prices, reverse=True)
+    result = headroom("bottlenecks", "hall", "--state", str(tmp_path))
+    assert reply["bottlenecks"][0]["name"] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("explain", "hall", "h1b1r4-9"), ("no rack 'h1b1r4-9'", "Did you mean 'h1b1r4-")),
+        (("explain", "hall", "zzz"), ("no rack 'zzz'", "racks.csv")),
+        (("bottlenecks", "holl"), ("Did you mean 'hall'",)),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(tmp_path: Path, args: tuple[str, ...], words: tuple[str, ...]) -> None:
+    result = headroom(*args, "--state", str(tmp_path))
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert all(x in result.output for x in words)
