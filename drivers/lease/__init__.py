@@ -9,6 +9,7 @@ from drivers.lease.holder import BEAT_S, Holder, Refusal
 from drivers.lease.ledger import Ledger
 from drivers.lease.message import (
     MAX_BYTES,
+    MAX_GPU_W,
     MAX_GPUS,
     MAX_RACKS,
     NO_GPU,
@@ -28,6 +29,7 @@ __all__ = [
     "BEAT_S",
     "MAX_BYTES",
     "MAX_GPUS",
+    "MAX_GPU_W",
     "MAX_RACKS",
     "NO_GPU",
     "Group",
