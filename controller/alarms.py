@@ -1,23 +1,32 @@
 """What needs a person now, rolled up: one line a cause, never one a device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from controller.estimate import STALE_AGENT_S
-from controller.frames import Frames, Mode, Reason
+from controller.frames import Frames, Mode, Reason, Shed
 from controller.plan import Plan
+from controller.words import count, row_text, some
 from drivers.points import Quality
 from drivers.wires import LinkHealth
 
+RUNGS = {Shed.PAUSE: "paused", Shed.SLOW: "at the lowest clock", Shed.DOWN: "shut down", Shed.OFF: "switched off"}
 
-def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth], outranked: int = 0) -> list[str]:
+
+def standing(
+    plan: Plan, frames: Frames, links: Sequence[LinkHealth], outranked: int = 0, lapsed: Sequence[str] = ()
+) -> list[str]:
     """Alarms of this cycle, gravest first; each says what is wrong and what it means.
 
-    `outranked` is the number of racks that obey a higher epoch than ours.
+    `outranked` is the number of racks that obey a higher epoch than ours, `lapsed` the losses that were secured once
+    and are not any more.
     """
     image, orders = frames.image, frames.orders
-    said = _exceeded(plan, frames)
+    said = _shed(plan, frames) + _exceeded(plan, frames)
+    if lapsed:
+        said.append(f"no longer secured against {count(len(lapsed), 'loss')}: {some(lapsed)}")
     if outranked:
         said.append(f"{outranked} racks obey another controller (higher epoch): our caps do not reach them")
     riding = np.flatnonzero(image.riding)
@@ -41,9 +50,35 @@ def standing(plan: Plan, frames: Frames, links: Sequence[LinkHealth], outranked:
     return said
 
 
+def shed(plan: Plan, frames: Frames) -> dict[str, Any] | None:
+    """What is shed now: racks, racks at each rung, the jobs and the limits they are shed for; None where nothing is."""
+    rungs = frames.orders.shed
+    if rungs is None or not rungs.any():
+        return None
+    racks = np.flatnonzero(rungs)
+    rows = np.unique(frames.orders.row[racks])
+    return {
+        "racks": len(racks),
+        "rungs": {RUNGS[Shed(int(code))]: int((rungs == code).sum()) for code in np.unique(rungs[racks])},
+        "jobs": list(dict.fromkeys(plan.site.racks[r].job or plan.site.racks[r].id for r in racks)),
+        "limits": [row_text(plan, int(row)) for row in rows if row >= 0],
+    }
+
+
+def _shed(plan: Plan, frames: Frames) -> list[str]:
+    """One line for all that is shed."""
+    found = shed(plan, frames)
+    if found is None:
+        return []
+    rungs = ", ".join(f"{number} {rung}" for rung, number in found["rungs"].items())
+    limits = some(found["limits"]) or "no limit that is known"
+    return [f"CRITICAL: {count(found['racks'], 'rack')} shed ({rungs}), of {some(found['jobs'])}; the limit: {limits}"]
+
+
 def _exceeded(plan: Plan, frames: Frames) -> list[str]:
     """Limits that the load exceeds by more than metering error, the worst named."""
-    load_w, limit_w = frames.estimate.load_w, np.maximum(frames.limits.limit_w, 1.0)
+    load_w = frames.estimate.load_w
+    limit_w = np.maximum(frames.limits.limit_w[: len(load_w)], 1.0)
     over = np.flatnonzero(load_w > limit_w * 1.005)
     if not len(over):
         return []

@@ -4,17 +4,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.frames import Estimate, Floats, Image, Limits, Requests
+from controller.frames import Bools, Estimate, Floats, Image, Limits, Requests
 from controller.plan import Plan
 from controller.policies import coolant, grid, overload
+
+KEEP_AGAIN = 0.98  # of a limit: a loss given up is taken up again only when its floors fit this
 
 
 @dataclass(frozen=True)
 class LimitsState:
-    """What limits remember: overloads to pay back, the envelope on its way, the last word of silent coolers."""
+    """What limits remember: overloads to pay back, the losses given up, the envelope on its way, silent coolers."""
 
     protections: overload.Protections
     paying: Floats  # [N] largest multiple of the rating until an overload has been paid back, inf: free
+    kept: Bools  # [J] rows of losses that racks at their floors can keep
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
     curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
@@ -25,7 +28,8 @@ def begin(plan: Plan) -> LimitsState:
     """State before the first cycle."""
     free = np.full(len(plan.parent), np.inf)
     protections = overload.compile_protections(plan)
-    return LimitsState(protections, free, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
+    kept = np.ones(len(plan.losses.name), dtype=np.bool_)
+    return LimitsState(protections, free, kept, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
 
 
 def narrow(
@@ -38,7 +42,11 @@ def narrow(
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)
     metered = 1.0 - grid.METER_ERROR
-    limit_w = np.concatenate([allowed_w * metered, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
+    node_w = (allowed_w - plan.losses.reserve_w) * metered
+    limit_w = np.concatenate([node_w, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
+    room_w = np.maximum(limit_w - estimate.other_w, 0.0)
+    loss_w, loss_room_w, kept = _losses(plan, estimate, last, metered)
+    limit_w, room_w = np.append(limit_w, loss_w), np.append(room_w, loss_room_w)
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
     for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):
@@ -47,7 +55,7 @@ def narrow(
     held[[plan.site.rack_index[r] for r in requests.held]] = True
     limits = Limits(
         limit_w=limit_w,
-        room_w=np.maximum(limit_w - estimate.other_w, 0.0),
+        room_w=room_w,
         narrowed_by=tuple(narrowed),
         held=held,
         envelope_w=envelope_w,
@@ -56,6 +64,7 @@ def narrow(
     return limits, replace(
         last,
         paying=paying,
+        kept=kept,
         coolant=cooling,
         envelope_w=envelope_w,
         curtailed=bool(by) and (last.curtailed or estimate.covered),
@@ -63,8 +72,23 @@ def narrow(
     )
 
 
+def _losses(plan: Plan, estimate: Estimate, last: LimitsState, metered: float) -> tuple[Floats, Floats, Bools]:
+    """What each survivor may carry after a loss [J, W], what of it the slower racks may have, and the rows kept [J].
+
+    A row that cannot hold with every rack at its floor holds nobody: that loss is not secured, and said so.
+    """
+    losses, node = plan.losses, plan.losses.node_of
+    multiple = overload.loss_multiple(
+        plan, last.protections, estimate.trip_used, node, losses.hold_s - losses.begin_s, losses.weight
+    )
+    limit_w = estimate.rating_w[node] * metered * multiple
+    room_w = limit_w - np.maximum(estimate.other_w[node], 0.0) - losses.moved_w - losses.fast_w
+    kept = losses.floor_load_w <= room_w * np.where(last.kept, 1.0, KEEP_AGAIN)
+    return limit_w, np.where(kept, room_w, np.inf), kept
+
+
 def _reach_w(plan: Plan, estimate: Estimate) -> float:
     """What the site may draw with the caps in force: a curtailment starts there [W]; infinite if unknown."""
     drawn = np.fmin(estimate.demand_w, estimate.cap_found_w)
-    reach = estimate.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
+    reach = plan.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
     return float(reach) / (1.0 - grid.METER_ERROR) if estimate.covered else np.inf

@@ -100,6 +100,7 @@ class Plan:
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
     """Compile a checked site (drivers.check) and its inventory; KeyError where a link is broken."""
     rows, names, kinds = _rows(site)
+    losses = compile_losses(site)
     gang_of, gang_class = _gangs(site)
     parent, bottom_up = _tree(site)
     n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
@@ -120,7 +121,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     return Plan(
         site=site,
         rows=rows,
-        joint=rows,
+        joint=rows.joined(losses.rows),
         row_name=names,
         row_kind=kinds,
         node_row=slice(0, n),
@@ -181,7 +182,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         loop_cp_w=loop_cp,
         tenant_guarantee_w=np.array([x.guarantee_w for x in tenants]),
         tenant_max_w=np.array([np.inf if x.max_w is None else x.max_w for x in tenants]),
-        losses=compile_losses(site),
+        losses=losses,
     )
 
 
