@@ -97,7 +97,8 @@ class Router:
     def _up(self, state: State, feed: Ints, column: Ints, part: Ints, value: Floats) -> Entries:
         paths = self.paths(state.fed)
         node, coeff = paths.node[feed], paths.coeff[feed] * value[:, None]
-        keep = node >= 0
+        # nothing flows through a dead node; above it the load of a UPS on battery stays: it will come back
+        keep = (node >= 0) & ~_mask(len(self.b.parent), state.dead)[node]
         steps = node.shape[1]
         wide = np.repeat(np.arange(len(feed)), steps).reshape(node.shape)[keep]
         return Entries(node[keep], column[wide], part[wide], coeff[keep])

@@ -120,10 +120,12 @@ def _intervals(e: _Entries) -> tuple[Ints, Floats, Floats, Floats]:
     late = e.act_s > 0.0
     times, number = np.unique(e.act_s[late], return_inverse=True)
     pair = np.unique(e.cell[late] * max(len(times), 1) + number)
-    cell, hold_s = pair // max(len(times), 1), times[pair % max(len(times), 1)]
+    if not len(pair):
+        return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0)
+    cell, hold_s = pair // len(times), times[pair % len(times)]
     same = np.append(False, cell[1:] == cell[:-1])
     begin_s = np.where(same, np.roll(hold_s, 1), 0.0)
-    last = np.append(cell[1:] != cell[:-1], True)[: len(cell)]
+    last = np.append(cell[1:] != cell[:-1], True)
     group = np.cumsum(~same) - 1
     with np.errstate(invalid="ignore"):
         weight = (hold_s - begin_s) / hold_s[last][group]

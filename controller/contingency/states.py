@@ -29,6 +29,12 @@ class State:
     fed: tuple[tuple[int, int], ...] = ()  # (bus, the bus that feeds it through a closed tie)
     riding: frozenset[int] = frozenset()  # UPS on battery
     recharging: frozenset[int] = frozenset()  # UPS that take power to recharge
+    rode: frozenset[int] = frozenset()  # UPS that have used their battery so far
+    begin_s: float = 0.0  # of the last sudden change: delays of ties count from it
+
+    def same(self, other: "State") -> bool:
+        """The same building, however it came about."""
+        return replace(other, name=self.name, at_s=self.at_s, begin_s=self.begin_s, rode=self.rode) == self
 
 
 def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tuple[State, ...]:
@@ -37,7 +43,7 @@ def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tu
     out: list[State] = []
     for ties in (True, False):
         for state in _branch(b, lost, start, ties):
-            if not any(replace(state, name=s.name, at_s=s.at_s) == s for s in out):
+            if not any(state.same(s) for s in out):
                 out.append(state)
     rode = frozenset().union(*(s.riding for s in out))
     if rode and not before:
@@ -59,7 +65,8 @@ def _branch(b: Building, lost: frozenset[int], start: State, ties: bool) -> Iter
     if not state.riding:
         return
     battery_s = b.site.control.ups_battery_s
-    empty = _settle(b, lost, replace(state, name=_and(state.name, "battery ended"), at_s=battery_s), drained=True)
+    named = replace(state, name=_and(state.name, "battery ended"), at_s=battery_s, begin_s=battery_s)
+    empty = _settle(b, lost, named, drained=True)
     yield empty
     if ties:  # a bus below the UPS may have a tie of its own
         for transfer_s in delays:
@@ -75,40 +82,45 @@ def _and(name: str, more: str) -> str:
 def _transfer(
     b: Building, lost: frozenset[int], state: State, transfer_s: float, *, drained: bool
 ) -> tuple[State, bool]:
-    """Close the ties of this delay that have a dead bus on one side and a live one on the other."""
-    fed = dict(state.fed)
-    closed = []
-    for one, other, delay_s, tie in b.ties:
-        for bus, source in ((one, other), (other, one)) if delay_s == transfer_s else ():
-            sound = bus not in lost or b.winding[bus]
-            if bus in state.dead and source not in state.dead and sound and bus not in fed:
-                fed[bus] = source
-                closed.append(tie)
+    """Close the ties of up to this delay that have a dead bus on one side and a live one on the other."""
+    closed: list[str] = []
+    begin_s = state.begin_s if drained else 0.0
+    while True:
+        fed, before = dict(state.fed), len(closed)
+        for one, other, delay_s, tie in b.ties:
+            for bus, source in ((one, other), (other, one)) if delay_s <= transfer_s else ():
+                sound = bus not in lost or b.winding[bus]
+                if bus in state.dead and source not in state.dead and sound and bus not in fed:
+                    fed[bus] = source
+                    closed.append(tie)
+        if len(closed) == before:
+            break
+        state = _settle(b, lost, replace(state, fed=tuple(sorted(fed.items()))), drained=drained)
     if not closed:
         return state, False
     words = closed[0] if len(closed) == 1 else f"{len(closed)} ties"
-    name = _and(state.name, f"{words} closed")
-    at_s = (state.at_s if drained else 0.0) + transfer_s
-    again = replace(state, name=name, at_s=at_s, fed=tuple(sorted(fed.items())))
-    return _settle(b, lost, again, drained=drained), True
+    return replace(state, name=_and(state.name, f"{words} closed"), at_s=begin_s + transfer_s), True
 
 
 def _settle(b: Building, lost: frozenset[int], state: State, *, drained: bool) -> State:
     """Dead nodes and UPS on battery with the ties as they are."""
     fed = dict(state.fed)
     dead: set[int] = set()
-    riding: set[int] = set()
+    rode, riding = set(state.rode), set[int]()
     stack = sorted(lost)
     while stack:
         node = stack.pop()
         if node in dead or (node in fed and fed[node] not in dead and (node not in lost or b.winding[node])):
             continue
-        if node not in lost and b.is_ups[node] and not drained:
-            riding.add(node)
-            continue
+        if node not in lost and b.is_ups[node]:
+            rode.add(node)
+            if not drained:
+                riding.add(node)
+                continue
         dead.add(node)
         stack += b.children[node]
         stack += [bus for bus, source in fed.items() if source == node]
-    was = state.riding
-    recharging = state.recharging | (was - riding - dead)
-    return replace(state, dead=frozenset(dead), riding=frozenset(riding - dead), recharging=frozenset(recharging))
+    back = {u for u in rode - dead - riding if b.parent[u] not in dead}
+    return replace(
+        state, dead=frozenset(dead), riding=frozenset(riding), rode=frozenset(rode), recharging=frozenset(back)
+    )
