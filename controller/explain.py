@@ -74,11 +74,8 @@ def explain(plan: Plan, frames: Frames, state: State, rack: int, said: Mapping[s
         then=then,
         lines=(),
     )
-    lines = (
-        _first(here),
-        why.words(why.Case(plan, frames, state, rack, said)),
-        *_of_row(plan, frames, here, rack, row),
-    )
+    case = why.Case(plan, frames, state, rack, said)
+    lines = (_first(here), why.shed(case), why.words(case), *_of_row(plan, frames, here, rack, row))
     return Explanation(**{**vars(here), "lines": tuple(x for x in lines if x)})
 
 

@@ -8,12 +8,14 @@ import numpy as np
 from controller import alarms
 from controller.frames import Frames, Reason
 from controller.plan import Plan
+from controller.prepare import Prepared
 from controller.words import row_text
 from drivers.points import Quality
 from drivers.wires import LinkHealth
 
 CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
 TOP = 6
+NOTHING_YET = Prepared()
 ILL_TOP = 16  # wires in trouble that a frame names; the rest are counted
 
 
@@ -49,8 +51,9 @@ def frame(
     timing: dict[str, float],
     outranked: int = 0,
     said: Sequence[str] = (),
+    prepared: Prepared = NOTHING_YET,
 ) -> dict[str, Any]:
-    """Everything the view shows; powers in W, times in s. `said` are the service's own alarms.
+    """Everything the view shows; powers in W, times in s. `said` are the service's alarms, `prepared` the background.
 
     `envelope_binds`: the envelope row holds most of the capped racks, and no capped rack is being paced.
     """
@@ -86,6 +89,8 @@ def frame(
         "loops": _loops(plan, frames),
         "jobs": _jobs(plan, frames, is_capped),
         "reasons": _reasons(plan, frames, is_capped),
+        "bottlenecks": _bottlenecks(prepared),
+        "shed": alarms.shed(plan, frames),
         "points_per_s": sum(link.points_per_s for link in links),
         "wires": len(links),
         "wires_down": sum(not link.up for link in links),
@@ -93,6 +98,12 @@ def frame(
         "alarms": alarms.standing(plan, frames, links, outranked) + list(said),
         **timing,
     }
+
+
+def _bottlenecks(prepared: Prepared) -> list[dict[str, Any]]:
+    """The dearest limits as they were priced last."""
+    found = prepared.tables.bottlenecks if prepared.tables else ()
+    return [x.to_dict() | {"jobs": x.jobs[:TOP], "jobs_held": len(x.jobs)} for x in found[:TOP]]
 
 
 def _number(value: float) -> float | None:

@@ -184,7 +184,7 @@ class Service:
         try:
             links = self._building.health()
             outranked = int(self._state.ledger.outranked.sum())
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said))
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.prepared))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

@@ -62,9 +62,17 @@ def _head(frame: dict[str, Any], truth: dict[str, Any] | None) -> RenderableType
     if truth is not None:
         cooling = f"cooling {mw(truth['cooling_w'])}  losses {mw(truth['losses_w'])} MW"
         table.add_row("plant", f"true load {mw(truth['site_power_w'])} MW", cooling)
+    if frame["bottlenecks"]:
+        table.add_row("one more kW", *_top(frame["bottlenecks"][0]))
     cycle = f"cycle {frame['cycle']}  step {frame.get('step_ms', 0.0):.1f} ms  late {frame.get('late_cycles', 0)}"
     table.add_row("control", frame["mode"].upper(), f"{cycle}  points/s {frame.get('points_per_s', 0.0):,.0f}")
     return Panel(table, title="Headroom", border_style="grey50")
+
+
+def _top(found: dict[str, Any]) -> tuple[str, str]:
+    """Where one more kW buys the most work."""
+    gain = f"buys {found['work_per_kw']:.3g} racks' work"
+    return gain, f"at {escape(found['name'])}; it holds {found['racks']} racks"
 
 
 def _limits(frame: dict[str, Any]) -> RenderableType:

@@ -7,7 +7,7 @@ import pytest
 from helpers_control import Bench, Wiring, bench
 
 from controller import alarms, cycle
-from controller.frames import Floats, Frames, Mode, Reason, Requests
+from controller.frames import Floats, Frames, Mode, Reason, Requests, Shed
 from drivers.points import Quality
 from drivers.wires import LinkHealth
 
@@ -97,6 +97,21 @@ def test_floors_and_cuts_are_said(b: Bench, quiet: Frames, reason: Reason, word:
     said = only(b, replace(quiet, orders=replace(quiet.orders, reason=codes)))
     assert "8 racks" in said
     assert word in said
+
+
+def test_shedding_is_critical_and_says_which_jobs_and_which_limit(b: Bench, quiet: Frames) -> None:
+    rungs = np.zeros(b.racks, dtype=np.uint8)
+    rungs[:5] = [Shed.PAUSE, Shed.PAUSE, Shed.PAUSE, Shed.DOWN, Shed.DOWN]
+    row = np.where(rungs > 0, b.plan.row_name.index("u1"), -1)
+    said = only(b, replace(quiet, orders=replace(quiet.orders, shed=rungs, row=row)))
+    assert said.startswith("CRITICAL: 5 racks shed (3 paused, 2 shut down), of r0, r1, r2 and 2 more")
+    assert "the limit: ups u1" in said
+    assert alarms.shed(b.plan, quiet) is None
+
+
+def test_losses_no_longer_secured_are_one_line(b: Bench, quiet: Frames) -> None:
+    (said,) = alarms.standing(b.plan, quiet, [UP], lapsed=["sub1", "sub2", "u3", "u4"])
+    assert said == "no longer secured against 4 losses: sub1, sub2, u3 and 1 more"
 
 
 def test_invalid_points_are_counted(b: Bench, quiet: Frames) -> None:

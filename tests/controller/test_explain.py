@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller import bottlenecks, explain, whatif, why
 from controller.cycle import State
 from controller.design import design
-from controller.frames import Floats, Frames, Mode, Reason
+from controller.frames import Floats, Frames, Mode, Reason, Shed
 from controller.kernels.fill import Curve
 from controller.plan import Plan
 from controller.words import row_text
@@ -30,10 +30,12 @@ def b() -> Bench:
     return bench(WIRING)
 
 
-def full(b: Bench, **room_w: float) -> tuple[Frames, State]:
-    """The site at full demand, with other room in the rows that are named."""
+def full(b: Bench, losses: bool = False, **room_w: float) -> tuple[Frames, State]:
+    """The site at full demand, with other room in the rows that are named; no loss binds unless it shall."""
     frames, state = design(b.plan, b.inventory)
     room = frames.limits.room_w.copy()
+    if not losses:
+        room[len(b.plan.row_name) :] = np.inf
     for name, watts in room_w.items():
         room[b.plan.row_name.index(name)] = watts
     return under(frames, room), state
@@ -81,15 +83,15 @@ shares = st.floats(0.4, 1.1)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(shares, shares, shares, shares, st.integers(0, 2))
+@given(shares, shares, shares, shares, st.integers(0, 2), st.booleans())
 def test_a_price_is_what_one_more_kw_gains_by_another_solver(
-    env: float, u0: float, u1: float, one: float, kind: int
+    env: float, u0: float, u1: float, one: float, kind: int, losses: bool
 ) -> None:
     gangs = ((0, 0, 1, 1, 2, 2), (0, 1, 2, 3, 4, 5), (0, 0, 0, 1, 1, 1))[kind]
     cords = ((0, 1), (1, 2), (2, 0)) * 2
     b = bench(Wiring(ups=((0, 400e3, "VA"),) * 3, cords=cords, gangs=gangs, priority=(0, 0, 0, 0, 1, 1)[:6]))
     names = {"envelope": 560e3 * env, "u0": 170e3 * u0, "u1": 170e3 * u1, "p3a": 40e3 * max(one, 0.55)}
-    frames, state = full(b, **names)
+    frames, state = full(b, losses, **names)
     base = whatif.solve(b.plan, frames.estimate, frames.limits, state.allocate)
     room_w = frames.limits.room_w
     assert base.work == pytest.approx(work_by_oracle(b.plan, frames, room_w), abs=1e-6)
@@ -137,6 +139,19 @@ def test_the_next_limit_is_the_one_that_binds_when_this_one_is_gone() -> None:
     assert "4 racks of job job0" in text
     again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert again["lines"] == list(found.lines)
+
+
+def test_a_loss_that_binds_is_named_with_its_survivor() -> None:
+    b = bench(Wiring(gangs=(0, 0, 0, 0), ups=((0, 250e3, "W"), (0, 250e3, "W"))))
+    frames, state = full(b, losses=True)
+    found = explain.explain(b.plan, frames, state, 0)
+    assert found.bound is not None
+    assert found.bound.row in b.plan.losses.name
+    text = "\n".join(found.lines)
+    assert f"The limit is {found.bound.row}: full at " in text
+    assert "What would help: less load on what survives that loss" in text
+    kinds = {x.kind for x in bottlenecks.rank(b.plan, frames, state)}
+    assert kinds == {"loss"}
 
 
 def test_where_nothing_stands_behind_a_limit_that_is_said() -> None:
@@ -258,8 +273,18 @@ def test_riding_names_the_node_and_the_guard_the_fullest_limit(b: Bench) -> None
     assert "fullest limit above the rack is pdu p0b" in said(b, replace(frames, estimate=known), state, Reason.GUARD)
 
 
+def test_a_shed_rack_is_told_its_rung(b: Bench) -> None:
+    frames, state = full(b)
+    rungs = np.where(np.arange(b.racks) == 0, np.uint8(Shed.DOWN), np.uint8(Shed.NONE))
+    frames = replace(frames, orders=replace(frames.orders, shed=rungs))
+    assert "It is shed: shut down" in said(b, frames, state, Reason.FLOOR)
+    assert "shed" not in said(b, frames, state, Reason.FLOOR, rack=1)
+
+
 def test_every_row_has_a_name_and_help(b: Bench) -> None:
-    for row in range(len(b.plan.row_name)):
-        assert b.plan.row_name[row] in row_text(b.plan, row)
+    names = (*b.plan.row_name, *b.plan.losses.name)
+    assert b.plan.losses.name
+    for row, name in enumerate(names):
+        assert name in row_text(b.plan, row)
         assert why.helps(b.plan, row, "").startswith("What would help: ")
     assert "end of the curtailment" in why.helps(b.plan, b.plan.envelope_row, "curtailment to 4.0 MW by utility")

@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from controller import feed, view
-from controller.frames import Frames, Mode, Reason
+from controller.frames import Frames, Mode, Reason, Shed
+from controller.prepare import Moment, Prepared, tables_each, whole
 from drivers.clock import RealClock
 from drivers.supervise import Outlet
 from drivers.wires import LinkHealth
@@ -30,7 +31,9 @@ TIMING = {"step_ms": 1.5, "jitter_ms": 0.1, "jitter_ms_p99": 0.2, "late_cycles":
 def hall() -> LockStep:
     from drivers.site.load import resolve_site
 
-    return LockStep(resolve_site("hall"), load_scenario("nameplate"))
+    site = resolve_site("hall")
+    control = site.control.model_copy(update={"security": "none"})  # so that the envelope is what binds
+    return LockStep(site.model_copy(update={"control": control}), load_scenario("nameplate"))
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +93,40 @@ def test_every_reason_has_words(hall: LockStep, frames: dict[str, Frames], reaso
     assert said
 
 
+def test_the_dearest_limits_stand_in_the_frame_and_the_first_on_the_screen(
+    hall: LockStep, frames: dict[str, Frames]
+) -> None:
+    f = frames["capped"]
+    assert feed.frame(hall.plan, f, LINKS, TIMING)["bottlenecks"] == []
+    ready = Prepared(whole(tables_each(hall.plan, Moment(f, hall.state))))
+    got = strict(feed.frame(hall.plan, f, LINKS, TIMING, prepared=ready))
+    first = got["bottlenecks"][0]
+    assert first["name"] == "envelope"
+    assert first["work_per_kw"] > 0.0
+    assert len(got["bottlenecks"]) <= feed.TOP
+    text = drawn(got, 200)
+    assert "one more kW" in text
+    assert f"it holds {first['racks']} racks" in text
+
+
+def test_what_is_shed_stands_in_the_frame(hall: LockStep, frames: dict[str, Frames]) -> None:
+    f = frames["capped"]
+    assert feed.frame(hall.plan, f, LINKS, TIMING)["shed"] is None
+    rungs = np.where(np.arange(64) < 16, np.uint8(Shed.PAUSE), np.uint8(Shed.NONE))
+    got = strict(feed.frame(hall.plan, replace(f, orders=replace(f.orders, shed=rungs)), LINKS, TIMING))
+    assert got["shed"]["racks"] == 16
+    assert got["shed"]["rungs"] == {"paused": 16}
+    assert got["alarms"][0].startswith("CRITICAL: 16 racks shed")
+
+
 def test_a_limit_is_named_with_what_narrowed_it(hall: LockStep, frames: dict[str, Frames]) -> None:
     f = frames["capped"]
-    narrowed = (*f.limits.narrowed_by[:-1], "curtailment to 4.0 MW by utility")
+    narrowed = list(f.limits.narrowed_by)
+    narrowed[hall.plan.envelope_row] = "curtailment to 4.0 MW by utility"
     codes, row = np.full(64, Reason.ROW, dtype=np.uint8), np.full(64, hall.plan.envelope_row)
-    f = replace(f, limits=replace(f.limits, narrowed_by=narrowed), orders=replace(f.orders, reason=codes, row=row))
+    f = replace(
+        f, limits=replace(f.limits, narrowed_by=tuple(narrowed)), orders=replace(f.orders, reason=codes, row=row)
+    )
     assert feed.reason_text(hall.plan, f, 0) == "envelope (curtailment to 4.0 MW by utility)"
 
 
