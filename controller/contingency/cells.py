@@ -91,6 +91,24 @@ def _thirds(part: Ints, value: Floats) -> Floats:
     return out
 
 
+def after_rows(base: Rows, delta: Rows, node: Ints, cells: Ints) -> Rows:
+    """Load of the survivors of `cells` after their loss, per W of every rack, at the coefficients in force."""
+    rows, racks, parts = [], [], []
+    for source, at in ((base, node[cells]), (delta, cells)):
+        size = np.diff(source.indptr)[at]
+        of = np.repeat(np.arange(len(cells)), size)
+        entry = source.indptr[at][of] + np.arange(len(of)) - np.repeat(np.cumsum(size) - size, size)
+        rows.append(of)
+        racks.append(source.racks[entry])
+        parts.append(np.column_stack([source.cords[entry], source.fixed[entry], source.coeff[entry]]))
+    wide = 1 + int(max((x.max(initial=0) for x in racks), default=0))
+    key, total = summed(_join(rows) * wide + _join(racks), np.concatenate(parts))
+    total[np.abs(total) < NOTHING] = 0.0
+    kept = total.any(axis=1)
+    key, total = key[kept], total[kept]
+    return csr(key // wide, len(cells), key % wide, total[:, :3], np.maximum(total[:, 3], 0.0))
+
+
 def csr(of_entry: Ints, rows: int, racks: Ints, parts: Floats, coeff: Floats) -> Rows:
     """CSR from entries that are sorted by row."""
     indptr = np.searchsorted(of_entry, np.arange(rows + 1)).astype(np.int64)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.contingency.building import Building
-from controller.contingency.cells import NOTHING, Cells, csr, shares, summed
+from controller.contingency.cells import NOTHING, Cells, after_rows, csr
 from controller.contingency.losses import Loss
 from controller.frames import Bools, Floats, Ints, Rows
 
@@ -54,7 +54,7 @@ def preventive(b: Building, cases: tuple[Loss, ...], cells: Cells, base: Rows, a
     else:
         wanted = at_s < act_s.max() - NOTHING if security == "corrective" else np.ones(len(at_s), dtype=bool)
     wide, reserve_w = _wide(b, cells, base, wanted)
-    e = _entries(b, cells, base, np.flatnonzero(wanted & ~wide))
+    e = _entries(cells, base, np.flatnonzero(wanted & ~wide))
     acts = np.maximum(act_s[e.rack] - at_s[e.cell], 0.0) if security == "corrective" else np.full(len(e.rack), np.inf)
     e = _Entries(e.cell, e.rack, e.parts, e.coeff, np.round(acts, 9))
     cell, begin_s, hold_s, weight = _intervals(e)
@@ -93,22 +93,10 @@ def _wide(b: Building, cells: Cells, base: Rows, wanted: Bools) -> tuple[Bools, 
     return wide, reserve_w
 
 
-def _entries(b: Building, cells: Cells, base: Rows, chosen: Ints) -> _Entries:
+def _entries(cells: Cells, base: Rows, chosen: Ints) -> _Entries:
     """Base rows of the chosen cells' nodes and what is added to them."""
-    size = np.diff(base.indptr)[cells.node[chosen]]
-    of = np.repeat(np.arange(len(chosen)), size)
-    place = np.arange(len(of)) - np.repeat(np.cumsum(size) - size, size)
-    at = base.indptr[cells.node[chosen]][of] + place
-    picked = np.isin(cells.delta.of_entry, chosen)
-    cell = np.concatenate([chosen[of], cells.delta.of_entry[picked]])
-    rack = np.concatenate([base.racks[at], cells.delta.racks[picked]])
-    parts = np.concatenate([_parts(base)[at], _parts(cells.delta)[picked]])
-    key, total = summed(cell * b.racks + rack, parts)
-    total[np.abs(total) < NOTHING] = 0.0
-    kept = total.any(axis=1)
-    cell, rack, total = key[kept] // b.racks, key[kept] % b.racks, total[kept]
-    coeff = total[:, 2] + (total[:, :2] * shares(b)[rack]).sum(axis=1)
-    return _Entries(cell, rack, total, coeff, np.zeros(len(rack)))
+    rows = after_rows(base, cells.delta, cells.node, chosen)
+    return _Entries(chosen[rows.of_entry], rows.racks, _parts(rows), rows.coeff, np.zeros(len(rows.racks)))
 
 
 def _parts(rows: Rows) -> Floats:

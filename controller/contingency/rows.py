@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller.contingency.building import Building, survey
-from controller.contingency.cells import Cells, base_rows, compile_cells
+from controller.contingency.cells import Cells, after_rows, base_rows, compile_cells
 from controller.contingency.losses import Loss
 from controller.contingency.prevent import Preventive, preventive
 from controller.frames import Floats, Ints, Rows
@@ -52,6 +52,10 @@ class Losses:
             rows=self.rows.at_shares(share),
             fast=self.fast.at_shares(share),
         )
+
+    def after(self, cells: Ints) -> Rows:
+        """Load of the survivors of these cells after their loss, per W of every rack [len(cells)]."""
+        return after_rows(self.base, self.delta, self.delta_node, cells)
 
 
 def compile_losses(site: Site, out: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> Losses:
