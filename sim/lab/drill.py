@@ -23,8 +23,9 @@ from sim.plant.plant import Plant
 from sim.scenarios import load_scenario
 
 FAST_S, SETTLE_S, BEFORE_S = 60, 60, 20  # the window in which demand is seen is 60 s
-LEAST_S, QUIET_S = 30.0, 12.0  # a run ends early when nothing has moved for so long
-SLOW = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time: never ended early
+LEAST_S, QUIET_S = 25.0, 10.0  # a run ends early when nothing has moved for so long
+WATER = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time
+WATER_S = 60.0
 Say = Callable[[str], None]
 
 
@@ -106,8 +107,9 @@ def _over(lock: LockStep, record: Record, element: Element, now_s: float, second
         return False
     if now_s - record.event_s >= seconds:
         return True
-    at_rest = now_s - max(record.quiet_s, record.event_s) >= QUIET_S
-    return element.kind not in SLOW and now_s >= LEAST_S and at_rest
+    least_s = WATER_S if element.kind in WATER else LEAST_S
+    at_rest = now_s >= least_s and now_s - max(record.quiet_s, record.event_s) >= QUIET_S
+    return at_rest and not record.warming(2.0 * seconds)
 
 
 def _said(lock: LockStep, seen: Sequence[Frames]) -> dict[str, Any]:

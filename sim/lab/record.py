@@ -1,5 +1,6 @@
 """What a loss did, by the plant's own truth: trips, limits and their deadlines, heat, work, ramps."""
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ SLACK_S = 1.0  # beyond react_s and three settling times: the rest of the settli
 OVER = 1.005  # of a continuous rating: what a class 0.5 meter cannot tell from the rating
 WARM_K = 0.5  # above a limit of the water: its sensors' error
 FLOW_LEAST = 0.1  # of a CDU's nominal flow: below it its racks have lost their coolant
+RISE_S = 20.0  # over which the water's rise is seen
 QUIET_SHARE = 0.002  # of all caps: moving less than this in a second is rest
 
 
@@ -70,6 +72,7 @@ class Record:
         self._dark = np.zeros(len(plan.site.racks), dtype=bool)
         self._used = np.zeros(len(plan.site.nodes))
         self._status, self.event_s, self.quiet_s = b"", 0.0, 0.0
+        self._water_k: deque[Floats] = deque(maxlen=round(RISE_S / DT_S))
         self._site_w: list[float] = []
         self._caps_w: list[float] = []
         self._shed: dict[str, int] = {}
@@ -96,6 +99,15 @@ class Record:
         if frames is not None:
             self._caps_w.append(float(frames.orders.cap_w.sum()))
         self._rest(plant, now_s, bool(over.any()))
+        margins_k = (self._return_max_c - thermal.loop_return_c, self._supply_max_c - thermal.cdu_supply_c[flowing])
+        self._water_k.append(np.array([float(m.min(initial=np.inf)) for m in margins_k]))
+
+    def warming(self, seconds: float) -> bool:
+        """Whether the water would reach a limit within `seconds` if it went on as now, or is not known yet."""
+        if len(self._water_k) < round(RISE_S / DT_S):
+            return True
+        rise_k_s = (self._water_k[0] - self._water_k[-1]) / RISE_S
+        return bool((self._water_k[-1] <= rise_k_s * seconds).any())
 
     def _rest(self, plant: Plant, now_s: float, over: bool) -> None:
         """Note when a source last came or went, and since when all is at rest."""
