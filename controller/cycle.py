@@ -7,7 +7,7 @@ in replay and for what-if questions (on a `fork` of the state).
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from controller import actuate, allocate, estimate, guard, image, limits
+from controller import actuate, allocate, estimate, gpus, guard, image, limits
 from controller.frames import Frames, Requests
 from controller.plan import Plan
 from drivers.lease import Ledger
@@ -27,6 +27,7 @@ class State:
     allocate: allocate.AllocateState
     guard: guard.GuardState
     actuate: actuate.ActuateState
+    gpus: gpus.GpuState | None
 
 
 def fork(state: State) -> State:
@@ -54,6 +55,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
         allocate.begin(plan, now_s),
         guard.begin(plan, now_s),
         actuate.begin(plan),
+        gpus.begin(plan),
     )
 
 
@@ -65,6 +67,7 @@ def step(plan: Plan, shot: Snapshot, requests: Requests, state: State) -> tuple[
     bounds, state.limits = limits.narrow(plan, seen, known, requests, state.limits)
     wanted, state.allocate = allocate.allocate(plan, now_s, known, bounds, state.allocate)
     orders, state.guard = guard.guard(plan, seen, wanted, state.guard)
+    orders, state.gpus = gpus.divide(plan, seen, orders, state.gpus)
     commands, state.actuate = actuate.actuate(plan, orders, state.ledger, now_s, state.actuate)
     state.cycle += 1
     return Frames(seen, known, bounds, wanted, orders), commands

@@ -210,10 +210,23 @@ def wishes(leaves: Leaves, gpu_w: Floats, gpu_cap_w: Ints, rack_cap_w: Floats, l
     drawn_w = np.where(leaves.there, gpu_w, 0.0).sum(axis=1)
     given_w = np.where(leaves.there, caps_w, 0.0).sum(axis=1)
     with np.errstate(invalid="ignore"):
-        busy = drawn_w >= BUSY_SHARE * given_w  # False where a power is unknown
+        # False where a power is unknown; a rack that is shed is not at work
+        busy = (drawn_w >= BUSY_SHARE * given_w) & (drawn_w >= leaves.least_w * leaves.gpus)
     use = (gpu_w / np.maximum(caps_w, 1.0))[leaves.there]
     mean_use = np.bincount(leaves.rack, np.nan_to_num(use), minlength=len(leaves.gpus)) / leaves.gpus
     factor = (use / np.maximum(mean_use, 1e-9)[leaves.rack]) ** WISH_GAIN
     wish = np.clip(np.where(busy[leaves.rack], last * factor, last), WISH_LEAST, WISH_MOST)
     mean = np.bincount(leaves.rack, wish, minlength=len(leaves.gpus)) / leaves.gpus
     return wish / mean[leaves.rack]
+
+
+def split(leaves: Leaves, rack_cap_w: Floats, wish: Floats, before_w: Ints | None = None) -> Ints:
+    """Caps of GPUs [R, most] of racks' caps [R] by wish alone: what the filling leaf by leaf comes to.
+
+    GPUs of a rack have one curve and ask in proportion to their wishes, so the filling of racks gives each rack what
+    the filling of its GPUs does, and each GPU its part of it (tests/controller/test_leaves.py).
+    """
+    share_w = np.maximum(rack_cap_w - leaves.other_w, 0.0) / leaves.gpus
+    asked = np.zeros(leaves.there.shape, dtype=np.int64)
+    asked[leaves.there] = np.rint(share_w[leaves.rack] * wish).astype(np.int64)
+    return rescale(leaves, asked, rack_cap_w, before_w)

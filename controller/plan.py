@@ -73,6 +73,7 @@ class Plan:
     pdu_slot: Ints  # [R, 2] power of cords A and B
     own_cdu_slot: Ints  # [R] power of the CDU that hangs on the rack's own PDUs, -1 if none does
     agent_slot: dict[str, Ints]  # column -> [R]
+    gpu_slot: Ints  # [R, GPUs] power of each GPU, -1 where a rack has fewer; no column where the leaf is the rack
     node_slot: NodeSlots
     cdu_flow_slot: Ints  # [C], -1 if unmeasured
     cdu_supply_slot: Ints
@@ -161,6 +162,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         pdu_slot=node_slot.power[pdu],
         own_cdu_slot=_own_cdus(site, measured),
         agent_slot={p: agent.slots(p) for p in agent.points},
+        gpu_slot=_gpu_slots(site, inventory),
         node_slot=node_slot,
         cdu_flow_slot=np.array([measured.get((x.id, "flow_lpm"), -1) for x in site.cdus]),
         cdu_supply_slot=np.array([measured.get((x.id, "supply_c"), -1) for x in site.cdus]),
@@ -308,6 +310,15 @@ def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:
             for j, point in enumerate(slab.points):
                 slots[device.measures, point] = slab.start + i * len(slab.points) + j
     return slots
+
+
+def _gpu_slots(site: Site, inventory: Inventory) -> Ints:
+    slab = inventory.slab("gpu")
+    if slab is None:
+        return np.empty((len(site.racks), 0), dtype=np.int64)
+    slots = slab.start + np.arange(slab.size).reshape(slab.rows, len(slab.points))
+    gpus = np.array([r.gpus for r in site.racks])
+    return np.where(np.arange(len(slab.points)) < gpus[:, None], slots, -1)
 
 
 def _own_cdus(site: Site, measured: dict[tuple[str, str], int]) -> Ints:
