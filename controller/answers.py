@@ -67,12 +67,7 @@ def _bottlenecks(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
     found = tables.bottlenecks
     age_s = world.frames.image.now_s - tables.at_s
     shown = found if question.get("all") is True else found[:TOP]
-    lines = ["no limit holds any rack below what it wants"]
-    if found:
-        lines = ["racks' worth of work that one more kW gains, racks held back, power they miss, limit: jobs"]
-        lines += [bottlenecks.line(x) for x in shown]
-    if len(shown) < len(found):
-        lines.append(f"and {len(found) - len(shown)} more: --all")
+    lines = bottlenecks.lines(found, shown) if found else ["no limit holds any rack below what it wants"]
     if age_s > 0.0:
         lines.append(f"prices are {duration(age_s)} old")
     rows = [x.to_dict() for x in shown]

@@ -1,6 +1,6 @@
 """The site's tight rows ranked by price: where one more kW buys the most work."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from controller import whatif
 from controller.cycle import State
 from controller.frames import Frames, Ints
 from controller.plan import Plan
-from controller.words import row_kind, row_text, some
+from controller.words import count, row_kind, row_text, some
 
 PRICED = 200  # rows: those that hold the most power back; a price is one filling
+NOTHING = 1e-9  # a price below this is none
 SHORT_W = 1.0  # a rack that misses less than this misses nothing
 
 
@@ -74,6 +75,22 @@ def _bottleneck(plan: Plan, frames: Frames, row: int, gain: float, racks: Ints, 
         missing_w=float(missing_w),
         jobs=tuple(dict.fromkeys(plan.site.racks[r].job for r in racks if plan.site.racks[r].job)),
     )
+
+
+def lines(found: Sequence[Bottleneck], shown: Sequence[Bottleneck]) -> list[str]:
+    """A table for people; those that gain nothing alone are one line unless all of them are shown."""
+    out = ["racks' worth of work that one more kW gains, racks held back, power they miss, limit: jobs"]
+    every = len(shown) == len(found)
+    named = [x for x in shown if every or abs(x.work_per_kw) > NOTHING]
+    out += [line(x) for x in named]
+    idle = [x for x in found if abs(x.work_per_kw) <= NOTHING]
+    if every or not idle:
+        return out
+    racks, missing_mw = sum(x.racks for x in idle), sum(x.missing_w for x in idle) / 1e6
+    limits = count(len(idle), "limit")
+    out.append(f"{'nothing':>9s}  {racks:5d} racks  {missing_mw:8.3f} MW  {limits}: another is full with each")
+    more = len(found) - len(named) - len(idle)
+    return [*out, f"and {more} more: --all"] if more else out
 
 
 def line(found: Bottleneck) -> str:

@@ -13,6 +13,7 @@ from controller.plan import Plan
 from controller.words import power, row_text
 
 NOTHING: Mapping[str, str] = {}
+SAME_SHARE = 0.002  # of what a rack wants: caps nearer to each other than this are one to an operator
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,6 @@ def _gain(work_per_kw: float) -> str:
 def _next(here: Explanation) -> str:
     if here.then is None:
         return f"Without it nothing would hold the rack below the {power(here.wants_w)} it wants."
-    if here.then.cap_w <= here.cap_w + 1.0:
+    if here.then.cap_w <= here.cap_w + SAME_SHARE * here.wants_w:
         return f"Right behind it stands {here.then.row}, at the same {power(here.then.cap_w)}."
     return f"The next limit would be {here.then.row}, at {power(here.then.cap_w)} (level {here.then.level:.2f})."

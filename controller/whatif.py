@@ -28,7 +28,7 @@ def solve(plan: Plan, known: Estimate, bounds: Limits, state: allocate.AllocateS
     before_w = np.where(np.isfinite(state.cap_w), state.cap_w, plan.max_w)
     bound = problem.bounds(plan, state.structure, known, bounds, before_w)
     served = problem.serve(plan, state.structure, known.rows, bounds.room_w, bound)
-    return Solved(served, float(served.level @ _full_work(plan, bound.demand_w)))
+    return Solved(served, float(served.level @ _full_work(plan, state, bound.demand_w)))
 
 
 def widened(bounds: Limits, row: int, by_w: float) -> Limits:
@@ -44,14 +44,15 @@ def price(plan: Plan, frames: Frames, state: allocate.AllocateState, base: Solve
     return more.work - base.work
 
 
-def _full_work(plan: Plan, demand_w: Floats) -> Floats:
+def _full_work(plan: Plan, state: allocate.AllocateState, demand_w: Floats) -> Floats:
     """Work of each rack at its demand: its curve's throughput, 1 at nameplate [R]."""
     share = np.clip((demand_w - plan.other_w) / np.maximum(plan.gpu_w, 1.0), 0.0, None)
     kinds = {j.id: j.kind for j in plan.site.jobs}
-    keys = [(r.gpu_model, kinds.get(r.job, "inference")) for r in plan.site.racks]
+    curve_of = state.structure.curve_of
     work = np.zeros(len(share))
-    for model, kind in dict.fromkeys(keys):
-        mine = np.array([key == (model, kind) for key in keys])
-        power, throughput = catalog.curve(model, kind)
+    for curve, first in zip(*np.unique(curve_of, return_index=True), strict=True):
+        rack = plan.site.racks[first]
+        power, throughput = catalog.curve(rack.gpu_model, kinds.get(rack.job, "inference"))
+        mine = curve_of == curve
         work[mine] = np.interp(share[mine], (0.0, *power), (0.0, *throughput))
     return work

@@ -10,7 +10,9 @@ def row_text(plan: Plan, row: int) -> str:
     if row == plan.envelope_row:
         return "envelope"
     if row >= len(plan.row_name):
-        return plan.losses.name[row - len(plan.row_name)]
+        losses, at = plan.losses, row - len(plan.row_name)
+        lost = losses.cases[losses.case_of[at]]
+        return f"{row_text(plan, int(losses.node_of[at]))} after loss of {lost.kind.replace('_', ' ')} {lost.id}"
     return f"{row_kind(plan, row).replace('_', ' ')} {plan.row_name[row]}"
 
 

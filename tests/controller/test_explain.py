@@ -118,6 +118,18 @@ def test_bottlenecks_are_all_limits_that_hold_somebody_dearest_first(b: Bench) -
     assert all(x.name in bottlenecks.line(x) for x in found)
 
 
+def test_limits_that_gain_nothing_alone_are_one_line() -> None:
+    b = bench(Wiring(gangs=(0, 0, 1, 1)))
+    frames, state = full(b, p0a=25e3, p0b=25e3, p2a=26e3)
+    found = bottlenecks.rank(b.plan, frames, state)
+    assert sorted(abs(x.work_per_kw) < 1e-9 for x in found) == [False, True]
+    short, every = bottlenecks.lines(found, found[:1]), bottlenecks.lines(found, found)
+    assert "pdu p2a" in short[1]
+    assert "nothing" in short[2]
+    assert "1 limit:" in short[2]
+    assert any("pdu p0" in x for x in every)
+
+
 def test_the_next_limit_is_the_one_that_binds_when_this_one_is_gone() -> None:
     """Four equal racks: the envelope lets each have 60 kW, UPS 0 would let each have 66."""
     b = bench(Wiring(gangs=(0, 0, 0, 0)))
@@ -146,7 +158,7 @@ def test_a_loss_that_binds_is_named_with_its_survivor() -> None:
     frames, state = full(b, losses=True)
     found = explain.explain(b.plan, frames, state, 0)
     assert found.bound is not None
-    assert found.bound.row in b.plan.losses.name
+    assert found.bound.row in [x.replace("utility_", "utility ") for x in b.plan.losses.name]
     text = "\n".join(found.lines)
     assert f"The limit is {found.bound.row}: full at " in text
     assert "What would help: less load on what survives that loss" in text
@@ -282,9 +294,12 @@ def test_a_shed_rack_is_told_its_rung(b: Bench) -> None:
 
 
 def test_every_row_has_a_name_and_help(b: Bench) -> None:
-    names = (*b.plan.row_name, *b.plan.losses.name)
+    named = len(b.plan.row_name)
     assert b.plan.losses.name
-    for row, name in enumerate(names):
-        assert name in row_text(b.plan, row)
+    for row in range(named + len(b.plan.losses.name)):
+        if row < named:
+            assert b.plan.row_name[row] in row_text(b.plan, row)
+        else:
+            assert row_text(b.plan, row) == b.plan.losses.name[row - named].replace("utility_", "utility ")
         assert why.helps(b.plan, row, "").startswith("What would help: ")
     assert "end of the curtailment" in why.helps(b.plan, b.plan.envelope_row, "curtailment to 4.0 MW by utility")
