@@ -18,6 +18,7 @@ from sim.plant.events import (
     Inference,
     Outage,
     Scenario,
+    StorageTrip,
     Training,
 )
 from sim.plant.jobs import JobState
@@ -72,6 +73,7 @@ class Director:
     jobs: JobState
     elec: ElecState
     thermal: ThermalState
+    rng: np.random.Generator
     rise_k: float = 0.0
     faults: Faults = field(init=False)
 
@@ -87,6 +89,12 @@ class Director:
         self._heat = Ramp.at_rest(np.zeros(1))
         for event in self._todo:
             self._check(event)
+        site = self.site
+        self._elements = {n.id: (self.elec.in_service, i) for i, n in enumerate(site.nodes)}
+        self._elements |= {c.id: (self.thermal.cdu_ok, i) for i, c in enumerate(site.cdus)}
+        self._elements |= {u.id: (self.thermal.unit_ok, i) for i, u in enumerate(site.cooling)}
+        self._elements |= {x.id: (self.elec.storage_ok, i) for i, x in enumerate(site.storage)}
+        self._disobedient = {e: self._draw(e) for e in self._todo if isinstance(e, IgnoreCaps)}
 
     def apply(self, t_s: float) -> None:
         """Do what is due at `t_s` [s since start], undo what is over, and move ramps."""
@@ -97,6 +105,11 @@ class Director:
             self._switch(over[1], on=False)
         self.jobs.share[:] = self._share.value(t_s)
         self.rise_k = float(self._heat.value(t_s)[0])
+
+    def put(self, element: str, *, in_service: bool) -> None:
+        """Take any element out or bring it back: node, CDU, cooling unit or storage; KeyError on another id."""
+        ok, i = self._elements[element]
+        ok[i] = in_service
 
     def weather_c(self, t_s: float) -> tuple[float, float]:
         """Dry-bulb and wet-bulb temperature [C]."""
@@ -134,11 +147,13 @@ class Director:
         if isinstance(event, Outage):
             self.elec.in_service[self._node(event)] = not on
         elif isinstance(event, CoolingTrip):
-            self.thermal.unit_ok[self._unit(event)] = not on
+            self.put(self._unit(event), in_service=not on)
+        elif isinstance(event, StorageTrip):
+            self.elec.storage_ok[self._storage(event)] = not on
         elif isinstance(event, DeviceFault):
             getattr(self.faults, event.how)[self._devices(event)] = on
         elif isinstance(event, IgnoreCaps):
-            self.faults.ignores_caps[_evenly(np.arange(len(self.site.racks)), event.count)] = on
+            self.faults.ignores_caps[self._disobedient[event]] = on
         elif event.do == "gateway_silent":
             self.faults.gateway_silent[event.nth : event.nth + event.count] = on
 
@@ -150,6 +165,8 @@ class Director:
             self._node(event)
         elif isinstance(event, CoolingTrip):
             self._unit(event)
+        elif isinstance(event, StorageTrip):
+            self._storage(event)
         elif isinstance(event, DeviceFault):
             self._devices(event)
         elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
@@ -180,15 +197,32 @@ class Director:
             raise PlantError(f"outage: the site has no {what}" + (f" feeding a {event.feeding}" * bool(event.feeding)))
         return found[event.nth]
 
-    def _unit(self, event: CoolingTrip) -> int:
-        found = [
-            i
-            for i, u in enumerate(self.site.cooling)
-            if not u.standby and (u.kind == event.kind or (event.kind == "rejection" and u.kind != "pump"))
-        ]
+    def _unit(self, event: CoolingTrip) -> str:
+        units = self.site.cooling
+        if event.id:
+            ids = {u.id for u in units} | {c.id for c in self.site.cdus}
+            found = [event.id] if event.id in ids else []
+        elif event.kind == "cdu":
+            found = [c.id for c in self.site.cdus]
+        else:
+            rejects = event.kind == "rejection"
+            found = [u.id for u in units if not u.standby and (u.kind == event.kind or (rejects and u.kind != "pump"))]
         if event.nth >= len(found):
-            raise PlantError(f"cooling_trip: the site has {len(found)} of {event.kind}, no number {event.nth}")
+            what = f"no {event.id}" if event.id else f"{len(found)} of {event.kind}, no number {event.nth}"
+            raise PlantError(f"cooling_trip: the site has {what}")
         return found[event.nth]
+
+    def _storage(self, event: StorageTrip) -> int:
+        found = [i for i, x in enumerate(self.site.storage) if not event.id or x.id == event.id]
+        if event.nth >= len(found):
+            raise PlantError(f"storage_trip: the site has no {event.id or f'storage number {event.nth}'}")
+        return found[event.nth]
+
+    def _draw(self, event: IgnoreCaps) -> Ints:
+        racks = len(self.site.racks)
+        if event.share is None:
+            return _evenly(np.arange(racks), event.count)
+        return self.rng.permutation(racks)[: max(1, round(event.share * racks))]
 
     def _devices(self, event: DeviceFault) -> Ints:
         kind = {n.id: "pdu" if n.kind == "pdu" else "meter" for n in self.site.nodes}

@@ -1,4 +1,4 @@
-"""Who is energised, where the power flows, what is lost on the way, and when a protection opens."""
+"""Who is energised, where the power flows and what is lost on the way. Ties: switches.py; trips: protection.py."""
 
 from typing import NamedTuple
 
@@ -17,6 +17,11 @@ class ElecState(NamedTuple):
     """Changes in place, step by step."""
 
     in_service: Bools  # [N] not tripped, not taken out
+    tripped: Bools  # [N] opened by its own protection, at some time
+    via: Ints  # [N] the bus that feeds a bus through a closed tie, -1 on its own source
+    above: Ints  # [N] where power comes from: `via`, else the parent
+    order: Ints  # [N] farthest from a feed first
+    gap_s: Floats  # [N] left of the pause before a bus is back on its own source
     live: Bools  # [N] has voltage at its output
     on_battery: Bools  # [N] UPS without input
     battery_j: Floats  # [N] left in each UPS
@@ -24,6 +29,7 @@ class ElecState(NamedTuple):
     out_w: Floats  # [N] at the node's output: what its meter shows
     loss_w: Floats  # [N]
     heat: Floats  # [N] 0..1 of the way to a trip
+    storage_ok: Bools  # [storage]
     storage_set_w: Floats  # [storage] + is discharge
     storage_w: Floats
     storage_j: Floats
@@ -55,6 +61,11 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
     full = np.where(tree.is_ups, tree.rated_w * battery_s, 0.0)
     return ElecState(
         in_service=np.ones(n, dtype=bool),
+        tripped=np.zeros(n, dtype=bool),
+        via=np.full(n, -1),
+        above=tree.parent.copy(),
+        order=tree.up_order.copy(),
+        gap_s=np.zeros(n),
         live=np.ones(n, dtype=bool),
         on_battery=np.zeros(n, dtype=bool),
         battery_j=full.copy(),
@@ -62,6 +73,7 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
         out_w=np.zeros(n),
         loss_w=np.zeros(n),
         heat=np.zeros(n),
+        storage_ok=np.ones(s, dtype=bool),
         storage_set_w=np.zeros(s),
         storage_w=np.zeros(s),
         storage_j=0.5 * tree.storage_max_j,
@@ -77,12 +89,14 @@ def start_paths(tree: Tree, racks: Racks, hyd: Hydraulics) -> Paths:
 @njit(cache=True)
 def energise(tree: Tree, s: ElecState) -> None:
     """Voltage from the feeds down; a double-conversion UPS carries on while its battery lasts."""
-    for k in range(len(tree.up_order) - 1, -1, -1):
-        i = tree.up_order[k]
-        p = tree.parent[i]
-        fed = tree.is_feed[i] or s.live[p]
+    for k in range(len(s.order) - 1, -1, -1):
+        i = s.order[k]
+        if s.via[i] >= 0:
+            s.on_battery[i], s.live[i] = False, s.live[s.via[i]]
+            continue
+        fed = tree.is_feed[i] or s.live[tree.parent[i]]
         s.on_battery[i] = tree.is_ups[i] and s.in_service[i] and not fed and s.battery_j[i] > 0.0
-        s.live[i] = s.in_service[i] and (fed or s.on_battery[i])
+        s.live[i] = s.in_service[i] and (fed or s.on_battery[i]) and s.gap_s[i] <= 0.0
 
 
 @njit(cache=True)
@@ -116,7 +130,7 @@ def _storage(tree: Tree, s: ElecState, own_w: Floats) -> float:
     for k in range(len(tree.storage_node)):
         node, eff = tree.storage_node[k], tree.storage_one_way[k]
         w = min(max(s.storage_set_w[k], -tree.storage_max_w[k]), tree.storage_max_w[k])
-        if not s.live[node]:
+        if not (s.live[node] and s.storage_ok[k]):
             w = 0.0
         if w > 0.0:
             w = min(w, s.storage_j[k] * eff / DT_S)
@@ -165,8 +179,12 @@ def flow(
     own_w = paths.inflow_w
     storage_error = _storage(tree, s, own_w)
     site_w, loss_w, battery_w = 0.0, 0.0, 0.0
-    for i in tree.up_order:
+    for i in s.order:
         out = own_w[i]
+        if s.via[i] >= 0:  # through the tie: neither its meter nor its losses see it
+            s.out_w[i], s.loss_w[i] = 0.0, 0.0
+            own_w[s.via[i]] += out
+            continue
         s.out_w[i] = out
         loss = (tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out) if s.live[i] else 0.0
         s.loss_w[i] = loss
@@ -190,24 +208,3 @@ def flow(
     given = site_w + battery_w + s.storage_w.sum()
     residual = (abs(given - used) + storage_error / DT_S) / max(used, 1e3)
     return Flow(site_w, loss_w, load_w, battery_w, residual)
-
-
-@njit(cache=True)
-def protect(tree: Tree, s: ElecState) -> int:
-    """The simple model of protection: 60 s at 1.25 of the derated rating, 10 s at 1.5, 1 s at 2; returns new trips.
-
-    Full trip curves belong to the issue on losses; below 1.25 the element cools over five minutes.
-    """
-    trips = 0
-    for i in range(len(tree.parent)):
-        ratio = abs(s.out_w[i]) / tree.trip_w[i]
-        if ratio >= 1.25 and s.in_service[i]:
-            hold_s = 1.0 if ratio >= 2.0 else (10.0 if ratio >= 1.5 else 60.0)
-            s.heat[i] += DT_S / hold_s
-            if s.heat[i] >= 1.0:
-                s.in_service[i] = False
-                s.heat[i] = 0.0
-                trips += 1
-        else:
-            s.heat[i] = max(0.0, s.heat[i] - DT_S / 300.0)
-    return trips

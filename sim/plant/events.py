@@ -65,12 +65,23 @@ class Outage(EventModel):
 
 
 class CoolingTrip(EventModel):
-    """Stop the nth pump, chiller, dry cooler or tower that is not on standby; any of the last three is `rejection`."""
+    """Stop a unit or CDU: by id, or the nth of a kind that is not on standby; `rejection` is what is no pump or CDU."""
 
     do: Literal["cooling_trip"]
     at_s: Seconds
     for_s: Seconds = 0.0
-    kind: Literal["pump", "chiller", "dry_cooler", "tower", "rejection"] = "pump"
+    id: str = ""
+    kind: Literal["pump", "chiller", "dry_cooler", "tower", "rejection", "cdu"] = "pump"
+    nth: Nth = 0
+
+
+class StorageTrip(EventModel):
+    """Take a storage unit off its bus: by id, or the nth."""
+
+    do: Literal["storage_trip"]
+    at_s: Seconds
+    for_s: Seconds = 0.0
+    id: str = ""
     nth: Nth = 0
 
 
@@ -101,7 +112,8 @@ class IgnoreCaps(EventModel):
     do: Literal["ignore_caps"]
     at_s: Seconds
     for_s: Seconds = 0.0
-    count: Count = 1
+    count: Count = 1  # evenly over the site
+    share: Annotated[float, Field(gt=0, le=1)] | None = None  # of all racks, drawn by the plant's seed, instead
 
 
 ACTIONS: dict[str, type[EventModel]] = {
@@ -110,12 +122,13 @@ ACTIONS: dict[str, type[EventModel]] = {
     "weather": HeatWave,
     "outage": Outage,
     "cooling_trip": CoolingTrip,
+    "storage_trip": StorageTrip,
     "device_fault": DeviceFault,
     "gateway_silent": GatewaySilent,
     "ignore_caps": IgnoreCaps,
 }
 Event = Annotated[
-    Training | Inference | HeatWave | Outage | CoolingTrip | DeviceFault | GatewaySilent | IgnoreCaps,
+    Training | Inference | HeatWave | Outage | CoolingTrip | StorageTrip | DeviceFault | GatewaySilent | IgnoreCaps,
     Field(discriminator="do"),
 ]
 
@@ -136,5 +149,5 @@ class Scenario(EventModel):
     start_hour: Annotated[float, Field(ge=0, lt=24)] = 14.0
     weather: Weather = Weather()
     inference_daily: Annotated[float, Field(ge=0, lt=1)] = 0.25  # amplitude of the daily shape, peak at 20 h
-    ups_battery_s: Annotated[float, Field(gt=0)] = 120.0  # ride-through at rating
+    ups_battery_s: Annotated[float, Field(ge=0)] | None = None  # ride-through at rating, else the site's
     events: tuple[Event, ...] = ()

@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, shedding, thermal
+from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -46,6 +46,10 @@ class Truth:
     worst_node: str  # nearest to or furthest beyond its derated rating
     worst_load: float  # its load as a share of that, 1 is full
     trips: int  # all time
+    tripped: tuple[str, ...]  # nodes that their own protection has opened and nobody has closed
+    trip_state_max: float  # furthest on its way to a trip, of the nodes in service: 0 cold, 1 open
+    worst_trip_node: str
+    least_trip_s: float  # shortest time that any of them stays closed at the load it has now
     throttled: int  # racks, now
     shut_down: int  # racks, all time
     shed: int  # racks on a rung of the shed ladder or starting again after one, now
@@ -79,13 +83,15 @@ class Plant:
         self.network = compile_network(site)
         n = self.network
         root = np.random.default_rng(seed)
-        self._rng, job_rng, sensor_rng, gpu_rng = root.spawn(4)
-        self.elec = electrical.start_electrical(n.tree, scenario.ups_battery_s)
+        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng = root.spawn(6)
+        battery_s = scenario.ups_battery_s
+        self.elec = electrical.start_electrical(n.tree, site.control.ups_battery_s if battery_s is None else battery_s)
+        self.ties = switches.compile_ties(site)
         self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
         self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
         self.shedding = shedding.start_shedding(n.racks)
         self.agents = Agents(site, start_s, boot=boot, seed=seed)
-        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal)
+        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, fault_rng)
         self._paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
@@ -100,6 +106,8 @@ class Plant:
         self._steps, self._trips = 0, 0
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
+        worst = self.readings.worst_phase()
+        self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
         self.sensors = Sensors(self.inventory, self.readings, self.director.faults, sensor_rng)
         self._warm_up()
 
@@ -120,10 +128,10 @@ class Plant:
         n, t_s = self.network, self.t_s
         self.director.apply(t_s)
         self._caps = self.agents.step(self.start_s + t_s)
-        electrical.energise(n.tree, self.elec)
+        switches.supply(n.tree, self.ties, self.elec)
         electrical.route(n.racks, n.hydraulics, self.elec.live, self._paths)
         self._work(t_s)
-        cdu_on = _any_share(n.hydraulics.cdu_fed_ptr, self._paths.cdu_share)
+        cdu_on = _any_share(n.hydraulics.cdu_fed_ptr, self._paths.cdu_share) & self.thermal.cdu_ok
         unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
@@ -133,7 +141,8 @@ class Plant:
         )
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
-        self._trips += electrical.protect(n.tree, self.elec)
+        e = self.elec
+        self._trips += protection.protect(self.protections, e.out_w, e.in_service, e.heat, e.tripped)
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 
@@ -216,6 +225,10 @@ class Plant:
         hottest = int(np.argmax(self.thermal.loop_return_c))
         load = np.abs(self.elec.out_w) / self.network.tree.trip_w
         worst = int(np.argmax(load))
+        e, ids = self.elec, self.site.nodes
+        heat = np.where(e.in_service, e.heat, 0.0)
+        furthest = int(np.argmax(heat))
+        left_s = protection.times_to_trip(self.protections, e.out_w, e.heat)
         alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
         handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
         return Truth(
@@ -237,6 +250,10 @@ class Plant:
             worst_node=self.site.nodes[worst].id,
             worst_load=float(load[worst]),
             trips=self._trips,
+            tripped=tuple(ids[i].id for i in np.flatnonzero(e.tripped & ~e.in_service)),
+            trip_state_max=float(heat[furthest]),
+            worst_trip_node=ids[furthest].id if heat[furthest] > 0.0 else "",
+            least_trip_s=float(left_s[e.in_service].min(initial=np.inf)),
             throttled=int(s.throttled.sum()),
             shut_down=int(s.dead.sum()),
             shed=int(np.isfinite(self.shedding.hold_w).sum()),

@@ -9,14 +9,13 @@ import numpy as np
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
-from sim.plant.base import DT_S, POWER_FACTOR, PlantError
+from sim.plant.base import DT_S, POWER_FACTOR, VOLT_DROP, PlantError
 from sim.plant.electrical import ElecState
 from sim.plant.hydraulics import PUMP
 from sim.plant.network import Network
 from sim.plant.thermal import ThermalState
 
 MEAN_STEPS = round(1.0 / DT_S)
-VOLT_DROP = 0.02  # at rated load
 UNBALANCE = 0.004  # of one phase against the mean, one sigma
 HEAD_KPA = 250.0  # secondary pump rise at nominal flow (FACTS P.1: 247)
 DISCONNECTED, CONNECTED = 1.0, 3.0  # SunSpec 802 State
@@ -66,6 +65,11 @@ class Readings:
         """Mean power of each rack over the last second [R]."""
         mean: Floats = self._racks.mean(axis=0)
         return mean
+
+    def worst_phase(self) -> Floats:
+        """Current of each node's worst phase over the mean of its phases [N]."""
+        worst: Floats = 3.0 * self._phase.max(axis=1)
+        return worst
 
     def locate(self, ids: Sequence[str]) -> tuple[str, Ints]:
         """The one table that holds all these ids, and their positions; PlantError when there is none."""

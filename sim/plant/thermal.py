@@ -40,6 +40,7 @@ class ThermalState(NamedTuple):
     loop_flow_lpm: Floats
     loop_heat_w: Floats  # rejected now
     rejecting_w: Floats  # [L] controller output, before weather has its say
+    cdu_ok: Bools  # [C] not out of service
     unit_ok: Bools  # [U] not tripped
     unit_wait_s: Floats  # a standby pump's start delay so far
     unit_speed: Floats  # [U] 0..1 of what it does when on
@@ -73,6 +74,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         loop_flow_lpm=0.8 * hyd.loop_flow_lpm,
         loop_heat_w=np.zeros(loops),
         rejecting_w=0.8 * hyd.loop_flow_lpm * hyd.loop_w_lpm_k * 6.0,
+        cdu_ok=np.ones(c, dtype=bool),
         unit_ok=np.ones(u, dtype=bool),
         unit_wait_s=np.zeros(u),
         unit_speed=np.where(hyd.unit_standby, 0.0, 1.0),

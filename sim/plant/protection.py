@@ -1,0 +1,134 @@
+"""Protections that really open: each node's own time-current curve, drawn inside its band, and how far it has gone.
+
+The catalog gives the shortest and the longest times of a kind of device; a unit's own lie somewhere between. Where
+only a standard's longest times are known, the shortest are assumed (ASSUMED), on the quick side of what is common.
+A curve is a staircase: above the last point it opens within one step. Breakers see the current of their worst phase
+at the voltage that is there, transformers and UPS their load. Standard-rated breakers count from their full rating:
+the 80 % are for heat over hours.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from drivers.points import Floats, Ints
+from drivers.site.catalog import TRIP_CURVES, TripCurve
+from drivers.site.model import Node, Site
+from sim.plant.base import DT_S, VOLT_DROP, Bools
+
+Edge = tuple[tuple[float, float], ...]
+BREAKER: Edge = ((1.35, 120.0), (2.0, 30.0), (3.0, 8.0), (6.0, 1.0))  # quick side of thermal-magnetic breakers
+TRANSFORMER: Edge = ((1.2, 1800.0), (1.5, 300.0), (2.0, 30.0))  # relays below C57.91's minutes to hours at 120-150 %
+UTILITY: Edge = ((1.2, 60.0), (1.5, 10.0), (2.0, 1.0))  # a relay of the utility's own
+FUSE: Edge = ((1.3, 300.0), (2.0, 20.0), (4.0, 0.5))
+GENERATOR: Edge = ((1.1, 60.0),)
+ASSUMED = {  # by name of the curve; then by kind of the node, for nodes without one
+    "ul489_standard": BREAKER,
+    "ul489_large_frame": BREAKER,
+    "iec60947_2": BREAKER,
+    "fuse": FUSE,
+    "transformer_c57_91": TRANSFORMER,
+    "generator_iso8528": GENERATOR,
+    "utility_feed": UTILITY,
+    "substation": TRANSFORMER,
+    "transformer": TRANSFORMER,
+    "switchboard": BREAKER,
+    "busway": BREAKER,
+    "pdu": BREAKER,
+}
+UNKNOWN_UPPER = 2.0  # times the shortest, where no longest time is known
+BREAKER_COOL_S = 600.0
+
+
+class Protections(NamedTuple):
+    """Curves of all nodes; P points at most."""
+
+    base_w: Floats  # [N] power at multiple 1
+    gain: Floats  # [N] of the worst phase over the mean
+    drop: Floats  # [N] voltage lost per unit of load, where current counts
+    continuous: Floats  # [N]
+    steps: Ints  # [N]
+    multiple: Floats  # [N, P]
+    seconds: Floats  # [N, P]
+    cool_s: Floats  # [N]
+
+
+def compile_protections(site: Site, rated_w: Floats, worst_phase: Floats, rng: np.random.Generator) -> Protections:
+    """Draw each unit's curve; `worst_phase` [N] is its share of the mean. KeyError on a curve not in the catalog."""
+    curves = [_curve(n) for n in site.nodes]
+    widest = max(len(c.points) for c in curves)
+    multiple, seconds = np.ones((len(curves), widest)), np.ones((len(curves), widest))
+    place = rng.uniform(0.0, 1.0, len(curves))  # 0 at the shortest times, 1 at the longest
+    for i, curve in enumerate(curves):
+        for p, (load, least_s) in enumerate(curve.points):
+            most_s = next((s for m, s in curve.longest if m >= load), UNKNOWN_UPPER * least_s)
+            multiple[i, p], seconds[i, p] = load, least_s * max(most_s / least_s, 1.0) ** place[i]
+    amps = np.array([n.rating_unit == "A" for n in site.nodes])
+    derating = np.array([min(n.derating / c.derating, 1.0) for n, c in zip(site.nodes, curves, strict=True)])
+    return Protections(
+        base_w=rated_w * derating,
+        gain=np.where(amps, worst_phase, 1.0),
+        drop=np.where(amps, VOLT_DROP / rated_w, 0.0),
+        continuous=np.array([c.continuous for c in curves]),
+        steps=np.array([len(c.points) for c in curves]),
+        multiple=multiple,
+        seconds=np.minimum.accumulate(seconds, axis=1),
+        cool_s=np.array([c.cool_s for c in curves]),
+    )
+
+
+def _curve(node: Node) -> TripCurve:
+    """The band of a node's protection: the catalog's, its lower edge assumed where it has none."""
+    named = TRIP_CURVES[node.trip_curve] if node.trip_curve else None
+    if named and named.points:
+        return named
+    if not named and node.kind == "ups":
+        return TRIP_CURVES["ups_apc"]
+    points = ASSUMED[node.trip_curve or node.kind]
+    derating = named.derating if named else (0.8 if points is BREAKER else 1.0)
+    return TripCurve(points, False, "assumed", named.longest if named else (), cool_s=BREAKER_COOL_S, derating=derating)
+
+
+@njit(cache=True)
+def _load(p: Protections, i: int, out_w: float) -> float:
+    """Load of a protection as multiple of its rating."""
+    power = abs(out_w)
+    return float(power / p.base_w[i] * p.gain[i] / max(1.0 - p.drop[i] * power, 0.1))
+
+
+@njit(cache=True)
+def _trip_s(p: Protections, i: int, load: float) -> float:
+    """Time from cold to open at a load [s]; infinite at a continuous one."""
+    if load <= p.continuous[i]:
+        return np.inf
+    for k in range(p.steps[i]):
+        if load <= p.multiple[i, k]:
+            return float(p.seconds[i, k])
+    return DT_S
+
+
+@njit(cache=True)
+def protect(p: Protections, out_w: Floats, in_service: Bools, heat: Floats, tripped: Bools) -> int:
+    """One step: `heat` [N] is 0..1 of the way to a trip; what gets there opens. Number of new trips."""
+    trips = 0
+    for i in range(len(out_w)):
+        hold_s = _trip_s(p, i, _load(p, i, out_w[i]))
+        if hold_s == np.inf or not in_service[i]:
+            heat[i] = max(0.0, heat[i] - DT_S / p.cool_s[i])
+            continue
+        heat[i] = min(heat[i] + DT_S / hold_s, 1.0)
+        if heat[i] > 1.0 - 1e-9:
+            in_service[i] = False
+            tripped[i] = True
+            trips += 1
+    return trips
+
+
+@njit(cache=True)
+def times_to_trip(p: Protections, out_w: Floats, heat: Floats) -> Floats:
+    """How long each protection stays closed at the load it has now [N, s]."""
+    left = np.empty(len(out_w))
+    for i in range(len(out_w)):
+        left[i] = max(0.0, 1.0 - heat[i]) * _trip_s(p, i, _load(p, i, out_w[i]))
+    return left
