@@ -157,7 +157,6 @@ class Proposal:
     envelope_w: float
     mode: Mode
     shed: Codes | None = None  # [R] rungs (Shed), None: no rack is shed
-    gpu_cap_w: Ints | None = None  # [R, GPUs] whole W, NO_GPU beyond a rack's; None: leaf rack
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,6 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         unheeded=_unheeded(plan, image, last, sends),
         mode=proposal.mode,
         shed=shed if shed.any() else None,
-        gpu_cap_w=proposal.gpu_cap_w,
     )
     return orders, replace(
         last,
