@@ -206,7 +206,7 @@ def hall() -> Site:
         ),
         feed_v=13_800,
         substation_v=13_800,
-        feed_va=3.05e6,
+        feed_va=4.4e6,
         transformer_va=2.5e6,
         ups_va=2.0e6,
         mech_va=0.5e6,
@@ -231,8 +231,9 @@ def hall() -> Site:
         fed_from=("h1b1u1", "h1b1u2"),
     )
     assumptions = (
-        "One hall of 56 Hopper and 8 GB200 racks, scaled from colossus (its assumptions hold); feeds, storage and"
-        " ramps by the ratio of the envelopes; the envelope is about 9 % below nameplate with cooling.",
+        "One hall of 56 Hopper and 8 GB200 racks, scaled from colossus (its assumptions hold); storage and ramps by the"
+        " ratio of the envelopes; the envelope is about 9 % below nameplate with cooling. A UPS is a quarter of the"
+        " hall: each feed carries its half and what the loss of a UPS on the other feed moves onto it.",
         "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7.",
     )
     return build("hall", "One hall of 64 racks, 5.7 MW", plan, control, assumptions)

@@ -61,13 +61,13 @@ def bounds(
     b: Bench, limit_w: dict[str, float] | None = None, held: tuple[int, ...] = (), mode: Mode = Mode.LIVE
 ) -> Limits:
     """Every limit at its rating (envelope as the site's), save those named."""
-    limits = np.full(len(b.plan.row_name), 1e9)
+    limits = np.full(len(b.plan.joint.indptr) - 1, 1e9)
     limits[b.plan.envelope_row] = b.site.control.envelope_w
     for name, watts in (limit_w or {}).items():
         limits[b.plan.row_name.index(name)] = watts
     marked = np.zeros(b.racks, dtype=bool)
     marked[list(held)] = True
-    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), marked, limits[-1], mode)
+    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), marked, limits[b.plan.envelope_row], mode)
 
 
 def test_equal_gangs_get_equal_caps_that_fill_the_envelope(b: Bench) -> None:
@@ -115,8 +115,8 @@ def test_safe_caps_fit_every_row_of_the_present_state_together(seen: list[float]
     for envelope_w, ups_w in zip(seen, reversed(seen), strict=True):
         room = bounds(b, {"envelope": envelope_w, "u0": ups_w, "u1": 200e3 - 0.2 * ups_w, "c2": cdu * 80e3 + 1e3})
         safe_w = desk.propose(known(b, 80e3), room).safe_cap_w
-        most = np.maximum(room.room_w, b.plan.rows.dot(b.plan.floor_w))
-        assert (b.plan.rows.dot(safe_w) <= most * (1.0 + 1e-6)).all()
+        most = np.maximum(room.room_w, b.plan.joint.dot(b.plan.floor_w))
+        assert (b.plan.joint.dot(safe_w) <= most * (1.0 + 1e-6)).all()
         assert (safe_w >= b.plan.floor_w).all()
         assert (safe_w <= b.plan.safe_cap_w).all()
 
