@@ -21,15 +21,15 @@ than a thousandth of the limit the margin shrinks with it; a row that its floors
 Equal inputs give bit-for-bit equal answers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.kernels.fill_build import Curve, FillError, FillTopology, build_topology
-from controller.kernels.fill_setup import BINDING, CEILING, FLOOR, LEVEL, LOWEST
-from controller.kernels.fill_solve import OK, Work, levels, solve
+from controller.kernels.fill_setup import BINDING, LEVEL, LOWEST
+from controller.kernels.fill_solve import BAD_RACK, BAD_ROW, TOO_LONG, levels, solve
 
 __all__ = ["Curve", "FillError", "FillInputs", "FillResult", "FillTopology", "build_topology", "fill", "level_of"]
 
@@ -80,16 +80,23 @@ class FillResult:
 
 def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
     """Exact progressive filling; FillError on arrays that do not fit, unknown values or too many steps."""
+    racks, limit_w = _racks(topology, inputs), _ready(inputs.limit_w, np.float64)
+    coef = topology.coef if inputs.coef is None else _ready(inputs.coef, np.float64)
+    classes = topology.gang_class if inputs.gang_class is None else np.asarray(inputs.gang_class, np.int32)
+    for name, got, expected in (
+        ("gang_class", classes, topology.gang_class),
+        ("coef", coef, topology.coef),
+        ("limit_w", limit_w, topology.row_start[1:]),
+    ):
+        if got.shape != expected.shape:
+            raise FillError(f"{name} has shape {got.shape}, not {expected.shape}")
+    order = np.argsort(classes, kind="stable")
+    steps = np.flatnonzero(np.diff(classes[order])) + 1
+    bounds = np.concatenate(([0], steps, [len(classes)])).astype(np.int32)
     with topology.lock:
-        w = _load(topology, inputs)
-        classes = topology.gang_class if inputs.gang_class is None else np.asarray(inputs.gang_class, np.int32)
-        if classes.shape != topology.gang_class.shape:
-            raise FillError(f"gang_class has shape {classes.shape}, not {topology.gang_class.shape}")
-        w.order[:] = np.argsort(classes, kind="stable")
-        steps = np.flatnonzero(np.diff(classes[w.order])) + 1
-        bounds = np.concatenate(([0], steps, [len(classes)])).astype(np.int32)
-        if solve(w, bounds) != OK:
-            raise FillError("filling did not end within its cap on steps")
+        w = topology.work
+        w.order[:] = order
+        _raise(solve(w, *racks, limit_w, coef, bounds))
         return FillResult(
             power_w=_frozen(w.power_w),
             level=_frozen(w.gang[:, LEVEL]),
@@ -98,7 +105,7 @@ def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
             row_load_w=_frozen(w.load_w),
             tight=_frozen(w.tight),
             violated=_frozen(w.violated),
-            over_ceiling=_frozen(w.rack[:, CEILING] < w.rack[:, FLOOR]),
+            over_ceiling=_frozen(w.over_ceiling),
         )
 
 
@@ -108,32 +115,39 @@ def level_of(topology: FillTopology, inputs: FillInputs, power_w: ArrayLike) -> 
     A rack at its floor counts with the level of its floor: where caps come from `fill` that is never the slowest
     unless the whole gang is at its floor.
     """
+    racks = _racks(topology, replace(inputs, ceiling_w=np.full(len(topology.gang_of), np.inf)))
     with topology.lock:
-        w = _load(topology, inputs)
-        w.power_w[:] = power_w
-        levels(w)
-        return _frozen(w.gang[:, LEVEL])
+        topology.work.power_w[:] = power_w
+        _raise(levels(topology.work, *racks))
+        return _frozen(topology.work.gang[:, LEVEL])
 
 
-def _load(topology: FillTopology, inputs: FillInputs) -> Work:
-    """Copy the inputs into the scratch arrays, whose types never change, so that nothing is compiled again."""
-    w = topology.work
-    fields = (inputs.floor_w, inputs.demand_w, inputs.ceiling_w, inputs.other_w, inputs.gpu_w)
-    shapes = [np.shape(x) for x in (*fields, inputs.curve_of)]
-    if any(shape != w.gang_of.shape for shape in shapes) or np.shape(inputs.limit_w) != w.limit_w.shape:
-        raise FillError(f"inputs of shapes {shapes}, limits {np.shape(inputs.limit_w)}: {w.gang_of.shape} racks")
-    for i, x in enumerate(fields):
-        w.rack_in[i] = x
-    w.curve_of[:] = inputs.curve_of
-    w.limit_w[:] = inputs.limit_w
-    w.coef[:] = topology.coef if inputs.coef is None else inputs.coef
-    if not np.isfinite(w.rack_in[[0, 1, 3, 4]]).all() or (w.rack_in < 0.0).any() or not (w.coef >= 0.0).all():
-        raise FillError("a power or a coefficient is unknown or negative")
-    if np.isnan(w.rack_in[2]).any() or not (w.limit_w > -np.inf).all() or np.isinf(w.coef).any():
-        raise FillError("a ceiling, a limit or a coefficient is unknown")
-    if w.curve_of.size and not 0 <= w.curve_of.min() <= w.curve_of.max() < len(w.knots) - 1:
-        raise FillError("curve_of names a curve that is not there")
-    return w
+def _racks(topology: FillTopology, inputs: FillInputs) -> tuple[Floats, Floats, Floats, Floats, Floats, Ints]:
+    """What is given per rack, as the kernel takes it; FillError unless the shapes fit."""
+    i = inputs
+    floor_w, demand_w, ceiling_w, other_w, gpu_w = (
+        _ready(x, np.float64) for x in (i.floor_w, i.demand_w, i.ceiling_w, i.other_w, i.gpu_w)
+    )
+    racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, _ready(i.curve_of, np.int32))
+    shapes = [x.shape for x in racks]
+    if any(shape != topology.gang_of.shape for shape in shapes):
+        raise FillError(f"inputs of shapes {shapes}: {topology.gang_of.shape} racks")
+    return racks
+
+
+def _ready(array: ArrayLike, dtype: type[T]) -> NDArray[T]:
+    """The array itself where it is of the type, contiguous and writeable, so that nothing is compiled again."""
+    return np.require(array, dtype, ["C", "A", "W"])
+
+
+def _raise(code: int) -> None:
+    """FillError for what the kernel complains of."""
+    if code == TOO_LONG:
+        raise FillError("filling did not end within its cap on steps")
+    if code == BAD_RACK:
+        raise FillError("a rack's power is unknown or negative, or its curve is not there")
+    if code == BAD_ROW:
+        raise FillError("a limit is unknown, or a coefficient is unknown or negative")
 
 
 def _frozen(array: NDArray[T]) -> NDArray[T]:

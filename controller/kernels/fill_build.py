@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from controller.kernels.fill_events import BUCKETS
 from controller.kernels.fill_solve import Work
 
+STRAIGHT = 1e-12  # relative: a point between segments of equal slope is none
 Curve = tuple[Sequence[float], Sequence[float]]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -25,8 +26,8 @@ class FillTopology:
     """What changes only with the site: R racks in G gangs, K rows with N non-zero coefficients, C curves.
 
     gang_of [R], gang_class [G] (0 is served first), racks by gang (gang_start [G + 1], gang_rack [R]), rows in CSR
-    (row_start [K + 1], row_rack [N], coef [N], all >= 0), the same in CSC (col_start [R + 1], col_row [N],
-    col_entry [N] = place in coef). Made by `build_topology`; holds the scratch arrays of the kernel, under a lock.
+    (row_start [K + 1], row_rack [N], coef [N], all >= 0). Made by `build_topology`; holds the scratch arrays of the
+    kernel and its guess of the rows that bind, under a lock.
     """
 
     gang_of: Ints
@@ -36,9 +37,6 @@ class FillTopology:
     row_start: Ints
     row_rack: Ints
     coef: Floats
-    col_start: Ints
-    col_row: Ints
-    col_entry: Ints
     knots: Floats
     work: Work = field(repr=False, compare=False)
     lock: Lock = field(repr=False, compare=False)
@@ -63,20 +61,17 @@ def build_topology(
     _check(racks, len(classes), start, rack_of, a)
     knots = _knots(curves)
     gang_rack, gang_start = _group(racks, len(classes))
-    col_entry, col_start = _group(rack_of, len(racks))
-    col_row = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))[col_entry]
     structure: dict[str, Any] = {
         "gang_of": racks,
         "gang_start": gang_start,
         "gang_rack": gang_rack,
         "row_start": start,
         "row_rack": rack_of,
-        "col_start": col_start,
-        "col_row": col_row,
-        "col_entry": col_entry,
         "knots": knots,
     }
-    work = Work(**structure, **_scratch(len(racks), len(classes), len(start) - 1, len(a), knots.shape[1]))
+    indices = {"gang_rack": gang_rack.view(np.uint32), "row_rack": rack_of.view(np.uint32)}
+    scratch = _scratch(len(racks), len(classes), len(start) - 1, len(a), knots.shape[1])
+    work = Work(**{**structure, **indices}, **scratch)
     return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
 
 
@@ -108,11 +103,14 @@ def _knots(curves: Sequence[Curve]) -> Floats:
             xy = np.vstack((np.zeros(2), xy))
         if (xy[0] != 0.0).any() or len(xy) < 2 or not np.isfinite(xy).all() or not (np.diff(xy, axis=0) > 0.0).all():
             raise FillError(f"curve {number} does not rise strictly from (0, 0) or a point positive in both")
-        points.append(xy)
-    knots = np.full((len(points), max(map(len, points)) + 2, 3), np.inf)
+        rate = np.diff(xy[:, 1]) / np.diff(xy[:, 0])
+        bend = np.abs(np.diff(rate)) > STRAIGHT * rate[1:]
+        points.append(xy[np.concatenate(([True], bend, [True]))])
+    knots = np.full((len(points), max(map(len, points)) + 2, 4), np.inf)
     for c, xy in enumerate(points):
         knots[c, : len(xy), :2] = xy
         knots[c, : len(xy) - 1, 2] = np.diff(xy[:, 0]) / np.diff(xy[:, 1])
+        knots[c, : len(xy) - 1, 3] = np.diff(xy[:, 1]) / np.diff(xy[:, 0])
     return knots
 
 
@@ -120,31 +118,36 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
     """Everything of `Work` that a filling writes."""
     n_event = n_rack * n_knot + n_gang
     floats = {
-        "coef": n_entry,
-        "rack_in": (5, n_rack),
-        "limit_w": n_row,
-        "rack": (n_rack, 12),
-        "gang": (n_gang, 6),
-        "row": (n_row, 5),
+        "rack": (n_rack, 8),
+        "gang": (n_gang, 8),
+        "row": (n_row, 4),
         "live_coef": n_entry,
         "raw_level": n_event,
         "event_level": n_event,
+        "keep": n_rack,
         "power_w": n_rack,
         "load_w": n_row,
         "floor_load_w": n_row,
     }
     ints = {
-        "curve_of": n_rack,
         "order": n_gang,
-        "place": n_row,
+        "stopped": n_gang,
+        "step": n_gang,
+        "curve": n_rack,
+        "blocked": n_rack,
+        "number": n_row,
         "heap": (2, n_row),
-        "live_start": n_rack + 1,
-        "live_row": n_entry,
+        "live": (n_rack, 2),
         "raw_what": (n_event, 2),
         "event_what": (n_event, 2),
         "bucket": BUCKETS + 2,
         "tally": 4,
     }
-    flags = {"tight": n_row, "violated": n_row}
-    kinds: tuple[tuple[dict[str, Any], type], ...] = ((floats, np.float64), (ints, np.int32), (flags, np.bool_))
+    flags = {"guess": n_row, "tight": n_row, "violated": n_row, "over_ceiling": n_rack}
+    kinds: tuple[tuple[dict[str, Any], type], ...] = (
+        (floats, np.float64),
+        (ints, np.int32),
+        (flags, np.bool_),
+        ({"live_row": n_entry}, np.uint32),
+    )
     return {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}

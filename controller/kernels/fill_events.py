@@ -1,74 +1,30 @@
-"""Events of the filling, compiled: levels at which a rack enters a segment of its curve or meets its ceiling."""
+"""Events of the filling in order of level, compiled."""
 
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_setup import (
-    CURVE,
-    FLOOR,
-    GPU,
-    HIGHEST,
-    OTHER,
-    SHARE,
-    START,
-    THROUGHPUT,
-    TOP,
-    Floats,
-    Ints,
-    segment,
-)
+from controller.kernels.fill_setup import Floats, Ints
 
-BUCKETS = 4096  # of levels 0..1: events are sorted bucket by bucket, as far as the filling gets
-
-
-@njit(cache=False)
-def list_raw(
-    rack: Floats,
-    gang: Floats,
-    knots: Floats,
-    gang_start: Ints,
-    gang_rack: Ints,
-    live_start: Ints,
-    order: Ints,
-    lo: int,
-    hi: int,
-    raw_level: Floats,
-    raw_what: Ints,
-) -> int:
-    """Events of the gangs order[lo:hi]: rack and segment at its first knot, or gang and -1 at its ceiling."""
-    n = 0
-    for i in range(lo, hi):
-        g = order[i]
-        highest = gang[g, HIGHEST]
-        if highest < 1.0:
-            raw_level[n], raw_what[n, 0], raw_what[n, 1] = highest, g, -1
-            n += 1
-        for m in range(gang_start[g], gang_start[g + 1]):
-            r = gang_rack[m]
-            if live_start[r] == live_start[r + 1]:
-                continue
-            c, level = int(rack[r, CURVE]), rack[r, START]
-            j = segment(knots, c, max(0.0, rack[r, FLOOR] - rack[r, OTHER]) / rack[r, GPU], SHARE)
-            while level < highest:
-                raw_level[n], raw_what[n, 0], raw_what[n, 1] = level, r, j
-                n += 1
-                j += 1
-                if knots[c, j + 1, SHARE] == np.inf:
-                    break
-                level = max(level, knots[c, j, THROUGHPUT] / rack[r, TOP])
-    return n
+BUCKETS = 1 << 16  # at most, of levels: events are sorted bucket by bucket, as far as the filling gets
+PER_BUCKET = 4  # events, were they evenly spread
+FEW = 48  # that many are sorted by insertion
 
 
 @njit(cache=False)
 def drop_in_buckets(n: int, raw_level: Floats, raw_what: Ints, level: Floats, what: Ints, bucket: Ints) -> None:
     """Put events into buckets of level, as listed; bucket b is bucket[b]:bucket[b + 1]."""
-    bucket[:] = 0
+    buckets = min(BUCKETS, max(1, n // PER_BUCKET))
+    low, high = 1.0, 0.0
     for i in range(n):
-        bucket[int(raw_level[i] * (BUCKETS - 1)) + 2] += 1
-    for b in range(2, BUCKETS + 2):
+        low, high = min(low, raw_level[i]), max(high, raw_level[i])
+    scale = (buckets - 1) / (high - low) if high > low else 0.0
+    bucket[: buckets + 2] = 0
+    for i in range(n):
+        bucket[int((raw_level[i] - low) * scale) + 2] += 1
+    for b in range(2, buckets + 2):
         bucket[b] += bucket[b - 1]
     for i in range(n):
-        b = int(raw_level[i] * (BUCKETS - 1)) + 1
+        b = int((raw_level[i] - low) * scale) + 1
         at = bucket[b]
         bucket[b] = at + 1
         level[at], what[at, 0], what[at, 1] = raw_level[i], raw_what[i, 0], raw_what[i, 1]
@@ -77,7 +33,7 @@ def drop_in_buckets(n: int, raw_level: Floats, raw_what: Ints, level: Floats, wh
 @njit(cache=False)
 def sort_bucket(level: Floats, what: Ints, lo: int, hi: int) -> None:
     """Order the events lo..hi by level, equal levels as listed."""
-    if hi - lo > 48:
+    if hi - lo > FEW:
         by = np.argsort(level[lo:hi], kind="mergesort")
         old_level, old_what = level[lo:hi].copy(), what[lo:hi].copy()
         for i in range(hi - lo):

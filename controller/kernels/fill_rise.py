@@ -3,20 +3,27 @@
 from numba import njit
 
 from controller.kernels.fill_events import sort_bucket
-from controller.kernels.fill_rows import ACTIVE, IN_HEAP, STEPS, close_row, freeze, move, sift_down, tight_row
-from controller.kernels.fill_setup import (
-    AT_DEMAND,
+from controller.kernels.fill_rows import (
+    ACTIVE,
     BASE,
-    CAP_RACK,
-    CURVE,
-    FROZEN,
     GAIN,
-    GPU,
-    INVERSE,
+    IN_HEAP,
     KEY,
     LIMIT,
-    LOWEST,
-    NUMBER,
+    STEPS,
+    close_row,
+    flatten,
+    sift_down,
+    steepen,
+)
+from controller.kernels.fill_setup import (
+    AT_DEMAND,
+    BINDING,
+    CAP_RACK,
+    FROZEN,
+    GPU,
+    INVERSE,
+    LEVEL,
     OTHER,
     SAME,
     SHARE,
@@ -25,8 +32,66 @@ from controller.kernels.fill_setup import (
     THROUGHPUT,
     TOP,
     Floats,
+    Indices,
     Ints,
+    power_at,
 )
+
+
+@njit(cache=False)
+def flatten_gang(
+    rack: Floats,
+    curve: Ints,
+    gang: Floats,
+    row: Floats,
+    knots: Floats,
+    gang_start: Ints,
+    gang_rack: Indices,
+    live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    g: int,
+) -> None:
+    """The racks of a gang just frozen stay where they are; those at their floors do already."""
+    for i in range(gang_start[g], gang_start[g + 1]):
+        r = gang_rack[i]
+        if rack[r, SLOPE] > 0.0:
+            power_w = power_at(rack, curve, knots, r, gang[g, LEVEL])
+            flatten(rack, row, live, live_row, live_coef, r, power_w)
+
+
+@njit(cache=False)
+def freeze_under(
+    rack: Floats,
+    gang: Floats,
+    tally: Ints,
+    gang_of: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    blocked: Ints,
+    stopped: Ints,
+    k: int,
+    x: float,
+) -> int:
+    """Freeze at level `x` every gang that would load the tight row `k` further; `stopped` lists them, how many.
+
+    The other racks of the row stop their gangs when they leave their floors.
+    """
+    n = 0
+    for e in range(row_start[k], row_start[k + 1]):
+        r = row_rack[e]
+        if coef[e] <= 0.0:
+            continue
+        if blocked[r] < 0:
+            blocked[r] = k
+        if rack[r, SLOPE] > 0.0 and gang[gang_of[r], STATE] != FROZEN:
+            g = gang_of[r]
+            gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, k
+            stopped[n] = g
+            n += 1
+    tally[ACTIVE] -= n
+    return n
 
 
 @njit(inline="always")
@@ -35,32 +100,35 @@ def next_row(
     row: Floats,
     heap: Ints,
     tally: Ints,
+    number: Ints,
     row_start: Ints,
-    row_rack: Ints,
+    row_rack: Indices,
     coef: Floats,
     key: float,
 ) -> int:
-    """Treat the row on top of the heap, whose key is `key`: itself if it is tight now, else -1 and a later key."""
+    """Treat the row on top of the heap, whose key is `key`: its number if it is tight now, else -1 and a later key."""
     k = heap[0, 0]
     tight = (row[k, LIMIT] - row[k, BASE]) / row[k, GAIN] if row[k, GAIN] > 0.0 else 1.0
     if tight > key:
         row[k, KEY] = min(1.0, tight)
         sift_down(row, heap, tally[IN_HEAP])
         return -1
-    return int(k) if close_row(rack, row, heap, tally, row_start, row_rack, coef, key) else -1
+    return int(number[k]) if close_row(rack, row, heap, tally, number, row_start, row_rack, coef, key) else -1
 
 
 @njit(inline="always")
 def next_event(
     rack: Floats,
+    curve: Ints,
     gang: Floats,
     row: Floats,
     heap: Ints,
     knots: Floats,
     gang_of: Ints,
-    live_start: Ints,
-    live_row: Ints,
+    live: Ints,
+    live_row: Indices,
     live_coef: Floats,
+    blocked: Ints,
     a: int,
     j: int,
     x: float,
@@ -74,20 +142,19 @@ def next_event(
         return float(-2.0 - gang[a, CAP_RACK])
     if gang[gang_of[a], STATE] == FROZEN:
         return AT_DEMAND
-    if rack[a, SLOPE] == 0.0:
-        tight = tight_row(row, live_start, live_row, a)
-        if tight != AT_DEMAND:
-            return tight
-    c = int(rack[a, CURVE])
+    if blocked[a] >= 0:
+        return float(blocked[a])
+    c = curve[a]
     slope = knots[c, j, INVERSE]
     line_w = rack[a, OTHER] + rack[a, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
-    move(rack, row, heap, live_start, live_row, live_coef, a, line_w, rack[a, GPU] * slope * rack[a, TOP], x)
+    steepen(rack, row, heap, live, live_row, live_coef, a, line_w, rack[a, GPU] * slope * rack[a, TOP], x)
     return AT_DEMAND
 
 
 @njit(cache=False)
 def rise(
     rack: Floats,
+    curve: Ints,
     gang: Floats,
     row: Floats,
     heap: Ints,
@@ -95,13 +162,16 @@ def rise(
     knots: Floats,
     gang_of: Ints,
     gang_start: Ints,
-    gang_rack: Ints,
+    gang_rack: Indices,
+    number: Ints,
     row_start: Ints,
-    row_rack: Ints,
+    row_rack: Indices,
     coef: Floats,
-    live_start: Ints,
-    live_row: Ints,
+    live: Ints,
+    live_row: Indices,
     live_coef: Floats,
+    blocked: Ints,
+    stopped: Ints,
     n: int,
     event_level: Floats,
     event_what: Ints,
@@ -119,78 +189,26 @@ def rise(
             sort_bucket(event_level, event_what, i, ordered)
         x = event_level[i] if i < n else 1.0
         key = row[heap[0, 0], KEY] if tally[IN_HEAP] > 0 else 1.0
-        k, g, first, end, level, binding = -1, 0, 0, 0, x, AT_DEMAND
+        frozen = 0
         if key < 1.0 - SAME and key <= x:  # a row full at the demands binds nobody
-            k = next_row(rack, row, heap, tally, row_start, row_rack, coef, key)
+            k = next_row(rack, row, heap, tally, number, row_start, row_rack, coef, key)
             if k >= 0:
-                number = int(row[k, NUMBER])
-                first, end, level, binding = row_start[number], row_start[number + 1], key, float(number)
+                frozen = freeze_under(rack, gang, tally, gang_of, row_start, row_rack, coef, blocked, stopped, k, key)
         elif i < n:
             a, j = event_what[i, 0], event_what[i, 1]
             i += 1
-            binding = next_event(rack, gang, row, heap, knots, gang_of, live_start, live_row, live_coef, a, j, x)
-            if binding != AT_DEMAND:
-                g, end = a if j < 0 else gang_of[a], 1
+            binding = next_event(
+                rack, curve, gang, row, heap, knots, gang_of, live, live_row, live_coef, blocked, a, j, x
+            )
+            g = a if j < 0 else gang_of[a]
+            if binding != AT_DEMAND and gang[g, STATE] != FROZEN:
+                gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, binding
+                stopped[0], frozen = g, 1
+                tally[ACTIVE] -= 1
         else:
             break
-        for e in range(first, end):
-            if k >= 0:  # every gang with a rack that would load the row further
-                r = row_rack[e]
-                if rack[r, SLOPE] <= 0.0 or coef[e] <= 0.0:
-                    continue
-                g = gang_of[r]
-            freeze(
-                rack,
-                gang,
-                row,
-                heap,
-                tally,
-                knots,
-                gang_start,
-                gang_rack,
-                live_start,
-                live_row,
-                live_coef,
-                g,
-                level,
-                binding,
-            )
-
-
-@njit(cache=False)
-def end_gangs(
-    rack: Floats,
-    gang: Floats,
-    row: Floats,
-    heap: Ints,
-    tally: Ints,
-    knots: Floats,
-    gang_start: Ints,
-    gang_rack: Ints,
-    live_start: Ints,
-    live_row: Ints,
-    live_coef: Floats,
-    order: Ints,
-    lo: int,
-    hi: int,
-    least: float,
-) -> None:
-    """Put at its demand every gang of order[lo:hi] that is still free and whose floor is at level `least` or above."""
-    for i in range(lo, hi):
-        if gang[order[i], LOWEST] >= least:
-            freeze(
-                rack,
-                gang,
-                row,
-                heap,
-                tally,
-                knots,
-                gang_start,
-                gang_rack,
-                live_start,
-                live_row,
-                live_coef,
-                order[i],
-                1.0,
-                AT_DEMAND,
-            )
+        if tally[ACTIVE] > 0:  # else the rows are summed afresh before they are needed
+            for m in range(frozen):
+                flatten_gang(
+                    rack, curve, gang, row, knots, gang_start, gang_rack, live, live_row, live_coef, stopped[m]
+                )

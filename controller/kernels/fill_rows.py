@@ -1,33 +1,104 @@
-"""Rows of the filling, compiled: their loads, and a heap of the levels at which they become tight.
+"""Rows of the filling, compiled: which take part, their loads, and a heap of the levels at which they become tight.
 
 Per row, load = BASE + GAIN x level while nothing changes, so the level at which it becomes tight is known; a heap
-holds a lower bound of it (KEY, -1 once tight). An event changes one rack's line and touches only that rack's rows;
-a key is renewed when the row would now be tight before it, and one that has become too early is put right when it
-comes up.
+holds a lower bound of it (KEY, -1 once tight), equal keys by row. An event changes one rack's line and touches only
+that rack's rows; a key is renewed when the row would now be tight before it, and one that has become too early is
+put right when it comes up. So what happens to a row depends on its own racks alone, and a row that never becomes
+tight changes nothing, whether it takes part or not.
 """
 
 from numba import njit
 
 from controller.kernels.fill_setup import (
-    AT_DEMAND,
-    BASE,
-    BINDING,
-    FROZEN,
-    GAIN,
-    KEY,
-    LEVEL,
-    LIMIT,
+    ALLOWED,
+    FLOOR,
     LINE,
-    NUMBER,
+    MOST,
     SAME,
     SLOPE,
-    STATE,
+    Flags,
     Floats,
+    Indices,
     Ints,
-    power_at,
 )
 
+# Columns of `row` [K, 4] of the rows that take part: load = BASE + GAIN x level, limit less what keeps rounding below
+# it, lower bound of the level at which it becomes tight (-1: is tight).
+BASE, GAIN, LIMIT, KEY = range(4)
 IN_HEAP, ACTIVE, STEPS = range(3)  # entries of `tally`: rows in the heap, gangs still rising, steps made
+BEGIN, END = range(2)  # columns of `live` [R, 2]: entries of a rack in live_row and live_coef
+MARGIN = 3.0 * SAME  # of the limit: rows end below it by this, so that they hold in any order of summation
+
+
+@njit(cache=False)
+def choose_rows(
+    rack: Floats,
+    row: Floats,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    limit_w: Floats,
+    guess: Flags,
+    floor_load_w: Floats,
+) -> int:
+    """Put into `row` the guessed rows that could bind with every gang at its highest level; how many they are.
+
+    Loads at the floors of all that were guessed are kept.
+    """
+    n = 0
+    for k in range(len(limit_w)):
+        if not guess[k]:
+            continue
+        low_w, high_w = 0.0, 0.0
+        for e in range(row_start[k], row_start[k + 1]):
+            r = row_rack[e]
+            low_w += coef[e] * rack[r, FLOOR]
+            high_w += coef[e] * rack[r, MOST]
+        floor_load_w[k] = low_w
+        if high_w > low_w and high_w > limit_w[k] + SAME * abs(limit_w[k]):
+            full = low_w >= limit_w[k] - SAME * max(abs(limit_w[k]), low_w)
+            spare_w = 0.0 if full else min(MARGIN * abs(limit_w[k]), 2.0 * ALLOWED * (limit_w[k] - low_w))
+            row[n, BASE], row[n, LIMIT], row[n, KEY] = low_w, limit_w[k] - spare_w, -1.0 if full else 1.0
+            number[n] = k
+            n += 1
+    return n
+
+
+@njit(cache=False)
+def set_columns(
+    alive: int,
+    rack: Floats,
+    row: Floats,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    blocked: Ints,
+) -> None:
+    """Columns of the chosen rows, for racks that can rise at all; racks under a row full from the start."""
+    live[:, END] = 0
+    for n in range(alive):
+        for e in range(row_start[number[n]], row_start[number[n] + 1]):
+            live[row_rack[e], END] += 1
+    total = 0
+    for r in range(len(live)):
+        count = live[r, END]
+        live[r, BEGIN], live[r, END] = total, total
+        total += count
+    for n in range(alive):
+        full = row[n, KEY] < 0.0
+        for e in range(row_start[number[n]], row_start[number[n] + 1]):
+            r, a = row_rack[e], coef[e]
+            if a > 0.0 and rack[r, MOST] > rack[r, FLOOR]:
+                at = live[r, END]
+                live[r, END] = at + 1
+                live_row[at], live_coef[at] = n, a
+                if full and blocked[r] < 0:
+                    blocked[r] = number[n]
 
 
 @njit(cache=False)
@@ -38,7 +109,7 @@ def sift_up(row: Floats, heap: Ints, i: int) -> None:
     while i > 0:
         parent = (i - 1) >> 1
         other = heap[0, parent]
-        if row[other, KEY] <= key:
+        if row[other, KEY] < key or (row[other, KEY] == key and other < k):
             break
         heap[0, i], heap[1, other] = other, i
         i = parent
@@ -52,10 +123,12 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
     key = row[k, KEY]
     while 2 * i + 1 < n:
         child = 2 * i + 1
-        if child + 1 < n and row[heap[0, child + 1], KEY] < row[heap[0, child], KEY]:
-            child += 1
         other = heap[0, child]
-        if row[other, KEY] >= key:
+        if child + 1 < n:
+            right = heap[0, child + 1]
+            if row[right, KEY] < row[other, KEY] or (row[right, KEY] == row[other, KEY] and right < other):
+                child, other = child + 1, right
+        if row[other, KEY] > key or (row[other, KEY] == key and other > k):
             break
         heap[0, i], heap[1, other] = other, i
         i = child
@@ -63,68 +136,67 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
 
 
 @njit(inline="always")  # called for every event: as a call it costs more than its work
-def move(
+def steepen(
     rack: Floats,
     row: Floats,
     heap: Ints,
-    live_start: Ints,
-    live_row: Ints,
+    live: Ints,
+    live_row: Indices,
     live_coef: Floats,
     r: int,
     line_w: float,
     slope_w: float,
     x: float,
 ) -> None:
-    """Give rack `r` a new line, and its rows with it."""
+    """Give rack `r`, at level `x`, a new line, and its rows with it."""
     d_line, d_slope = line_w - rack[r, LINE], slope_w - rack[r, SLOPE]
     rack[r, LINE], rack[r, SLOPE] = line_w, slope_w
-    for e in range(live_start[r], live_start[r + 1]):
+    for e in range(live[r, BEGIN], live[r, END]):
         k, a = live_row[e], live_coef[e]
         base = row[k, BASE] + a * d_line
         gain = row[k, GAIN] + a * d_slope
         row[k, BASE], row[k, GAIN] = base, gain
-        if d_slope > 0.0 and base + gain * row[k, KEY] > row[k, LIMIT]:
+        if d_slope > 0.0 and base + gain * row[k, KEY] > row[k, LIMIT] and row[k, KEY] >= 0.0:
             tight = (row[k, LIMIT] - base) / gain if gain > 0.0 else x
             row[k, KEY] = min(max(tight, x), row[k, KEY])
             sift_up(row, heap, heap[1, k])
 
 
-@njit(cache=False)
-def freeze(
+@njit(inline="always")
+def flatten(
     rack: Floats,
-    gang: Floats,
     row: Floats,
-    heap: Ints,
-    tally: Ints,
-    knots: Floats,
-    gang_start: Ints,
-    gang_rack: Ints,
-    live_start: Ints,
-    live_row: Ints,
+    live: Ints,
+    live_row: Indices,
     live_coef: Floats,
-    g: int,
-    x: float,
-    binding: float,
+    r: int,
+    power_w: float,
 ) -> None:
-    """Stop gang `g` at level `x` for good."""
-    if gang[g, STATE] == FROZEN:
-        return
-    gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, binding
-    tally[ACTIVE] -= 1
-    for i in range(gang_start[g], gang_start[g + 1]):
-        r = gang_rack[i]
-        move(rack, row, heap, live_start, live_row, live_coef, r, power_at(rack, knots, r, x), 0.0, x)
+    """Rack `r` stays at a power [W] from now on, and its rows rise the less; their keys are too early, never late."""
+    d_line, d_slope = power_w - rack[r, LINE], rack[r, SLOPE]
+    rack[r, LINE], rack[r, SLOPE] = power_w, 0.0
+    for e in range(live[r, BEGIN], live[r, END]):
+        k, a = live_row[e], live_coef[e]
+        row[k, BASE] += a * d_line
+        row[k, GAIN] -= a * d_slope
 
 
 @njit(cache=False)
 def close_row(
-    rack: Floats, row: Floats, heap: Ints, tally: Ints, row_start: Ints, row_rack: Ints, coef: Floats, x: float
+    rack: Floats,
+    row: Floats,
+    heap: Ints,
+    tally: Ints,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    x: float,
 ) -> bool:
     """Sum the row on top of the heap afresh; if it is tight take it out and return true, else put its key right."""
     k = heap[0, 0]
-    number = int(row[k, NUMBER])
     load_w, gain = 0.0, 0.0
-    for e in range(row_start[number], row_start[number + 1]):
+    for e in range(row_start[number[k]], row_start[number[k] + 1]):
         r = row_rack[e]
         load_w += coef[e] * (rack[r, LINE] + rack[r, SLOPE] * x)
         gain += coef[e] * rack[r, SLOPE]
@@ -144,22 +216,32 @@ def close_row(
 
 
 @njit(cache=False)
-def tight_row(row: Floats, live_start: Ints, live_row: Ints, r: int) -> float:
-    """Number of a tight row that rack `r` is in, or AT_DEMAND when there is none."""
-    for e in range(live_start[r], live_start[r + 1]):
-        if row[live_row[e], KEY] < 0.0:
-            return float(row[live_row[e], NUMBER])
-    return AT_DEMAND
-
-
-@njit(cache=False)
-def start_class(row: Floats, alive: int, heap: Ints, tally: Ints) -> None:
-    """Nothing rises yet: every row that is not tight into the heap."""
+def start_rows(
+    rack: Floats,
+    row: Floats,
+    alive: int,
+    heap: Ints,
+    tally: Ints,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    x: float,
+) -> None:
+    """Sum every row that is not tight, at level `x` and on, and put it into the heap."""
     n = 0
     for k in range(alive):
-        row[k, GAIN] = 0.0
-        if row[k, KEY] >= 0.0:
-            row[k, KEY] = 1.0
-            heap[0, n], heap[1, k] = k, n
-            n += 1
+        if row[k, KEY] < 0.0:
+            continue
+        base_w, gain = 0.0, 0.0
+        for e in range(row_start[number[k]], row_start[number[k] + 1]):
+            r = row_rack[e]
+            base_w += coef[e] * rack[r, LINE]
+            gain += coef[e] * rack[r, SLOPE]
+        row[k, BASE], row[k, GAIN], row[k, KEY] = base_w, gain, 1.0
+        if base_w + gain > row[k, LIMIT] and gain > 0.0:
+            row[k, KEY] = min(1.0, max(x, (row[k, LIMIT] - base_w) / gain))
+        heap[0, n] = k
+        sift_up(row, heap, n)
+        n += 1
     tally[IN_HEAP] = n

@@ -1,5 +1,10 @@
 """One whole filling, compiled: preparation, class after class, and the answer with its rounding taken out.
 
+Most rows never bind. Only a guess of those that do takes part, at first the rows near their limits at the end of the
+last filling; then all rows are summed, and where one outside the guess is full it joins and the filling is done
+again. The answer is the same to the bit whatever the guess was: a row that never becomes tight changes nothing (see
+fill_rows), and one that would have become tight is full in the end, as powers only rise.
+
 `solve` and `levels` are all that is called from Python, and all that is cached. Numba looks for changes only in the
 file of a cached function, so a digest of the others is in their closure, which is part of the cache's key.
 """
@@ -11,58 +16,57 @@ from zlib import crc32
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from controller.kernels.fill_events import drop_in_buckets, list_raw
-from controller.kernels.fill_rise import end_gangs, rise
-from controller.kernels.fill_rows import ACTIVE, STEPS, start_class
+from controller.kernels.fill_answer import end_class, flag_rows, repair, sum_rows
+from controller.kernels.fill_events import drop_in_buckets
+from controller.kernels.fill_jump import STEPS_OF_LEVEL, find_step, land, set_stops
+from controller.kernels.fill_rise import rise
+from controller.kernels.fill_rows import ACTIVE, STEPS, choose_rows, set_columns, start_rows
 from controller.kernels.fill_setup import (
-    ALLOWED,
-    CEILING,
-    DEMAND,
     FLOOR,
-    KEEP,
+    GPU,
     LEVEL,
-    SAME,
+    MOST,
+    OTHER,
     START,
+    TOP,
     Flags,
     Floats,
+    Indices,
     Ints,
-    level_at,
-    power_at,
-    set_columns,
     set_gangs,
-    set_rows,
+    start_gangs,
+    throughput_at,
 )
 
-OK, TOO_LONG = 0, 1
+OK, TOO_LONG, BAD_RACK, BAD_ROW = range(4)
 SOURCES = 3  # entry of `tally`
+ROUNDS = 3  # in the last every row takes part that could bind
+NEAR = 0.01  # of its limit: a row that ends as near is in the next guess
 
 
 class Work(NamedTuple):
-    """Structure, inputs, scratch and answer of one filling; R racks, G gangs, K rows, N non-zeros, E events."""
+    """Structure, scratch and answer of one filling; R racks, G gangs, K rows, N non-zeros, E events."""
 
     gang_of: Ints  # [R]
     gang_start: Ints  # [G + 1] into gang_rack
-    gang_rack: Ints  # [R]
+    gang_rack: Indices  # [R]
     row_start: Ints  # [K + 1] into row_rack and coef
-    row_rack: Ints  # [N]
-    col_start: Ints  # [R + 1] into col_row and col_entry
-    col_row: Ints  # [N]
-    col_entry: Ints  # [N] place in coef
-    knots: Floats  # [C + 1, P, 3], the last curve is a straight line
-    coef: Floats  # [N]
-    rack_in: Floats  # [5, R] floor, demand, ceiling, other, GPU power [W]
-    curve_of: Ints  # [R]
-    limit_w: Floats  # [K]
+    row_rack: Indices  # [N]
+    knots: Floats  # [C + 1, P, 4], the last curve is a straight line
     order: Ints  # [G] gangs by class
-    rack: Floats  # [R, 12]
-    gang: Floats  # [G, 6]
-    row: Floats  # [K, 5]
-    place: Ints  # [K] place of a row in `row`, -1 when it can never bind
+    step: Ints  # [G] of each class, as far as it jumped last
+    stopped: Ints  # [G] gangs frozen together
+    rack: Floats  # [R, 8]
+    curve: Ints  # [R]
+    blocked: Ints  # [R] first tight row of a rack, -1: none
+    gang: Floats  # [G, 8]
+    guess: Flags  # [K] rows that take part
+    row: Floats  # [K, 4]
+    number: Ints  # [K] of each row in `row`
     heap: Ints  # [2, K]
-    live_start: Ints  # [R + 1] into live_row and live_coef
-    live_row: Ints  # [N]
+    live: Ints  # [R, 2]
+    live_row: Indices  # [N]
     live_coef: Floats  # [N]
     raw_level: Floats  # [E]
     raw_what: Ints  # [E, 2]
@@ -70,188 +74,213 @@ class Work(NamedTuple):
     event_what: Ints  # [E, 2]
     bucket: Ints  # [BUCKETS + 2]
     tally: Ints  # [4]
+    keep: Floats  # [R] share of its power above the floor that repair leaves a rack
     power_w: Floats  # [R]
+    over_ceiling: Flags  # [R]
     load_w: Floats  # [K]
-    floor_load_w: Floats  # [K]
+    floor_load_w: Floats  # [K] of tight rows
     tight: Flags  # [K]
     violated: Flags  # [K]
 
 
 @njit(cache=False)
-def sum_rows(
-    row_start: Ints,
-    row_rack: Ints,
-    coef: Floats,
-    power_w: Floats,
-    limit_w: Floats,
-    floor_load_w: Floats,
-    load_w: Floats,
-    tight: Flags,
-    violated: Flags,
-) -> bool:
-    """Loads of the answer; whether a row that its floors leave room in is nearer its limit than rounding."""
-    near = False
-    for k in range(len(limit_w)):
-        total_w = 0.0
-        for e in range(row_start[k], row_start[k + 1]):
-            total_w += coef[e] * power_w[row_rack[e]]
-        load_w[k] = total_w
-        near |= total_w > limit_w[k] - SAME * abs(limit_w[k]) and total_w > floor_load_w[k]
-        tight[k] = total_w >= limit_w[k] - ALLOWED * max(abs(limit_w[k]), total_w)
-        violated[k] = floor_load_w[k] > limit_w[k] + ALLOWED * max(abs(limit_w[k]), floor_load_w[k])
-    return near
+def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
+    """Jump as far as no row is tight; number of events above."""
+    set_stops(w.rack, w.gang, w.gang_start, w.gang_rack, w.blocked, w.order, lo, hi)
+    w.step[c] = find_step(
+        w.rack,
+        w.curve,
+        w.gang,
+        w.row,
+        w.knots,
+        w.gang_start,
+        w.gang_rack,
+        alive,
+        w.number,
+        w.row_start,
+        w.row_rack,
+        coef,
+        w.live,
+        w.order,
+        lo,
+        hi,
+        w.power_w,
+        w.step[c],
+    )
+    x = w.step[c] / STEPS_OF_LEVEL
+    n = land(
+        w.rack,
+        w.curve,
+        w.gang,
+        w.knots,
+        w.gang_start,
+        w.gang_rack,
+        w.live,
+        w.order,
+        lo,
+        hi,
+        w.tally,
+        x,
+        w.raw_level,
+        w.raw_what,
+    )
+    if w.tally[ACTIVE] > 0:
+        start_rows(w.rack, w.row, alive, w.heap, w.tally, w.number, w.row_start, w.row_rack, coef, x)
+        drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
+    return n
 
 
 @njit(cache=False)
-def repair(
-    rack: Floats,
-    row_start: Ints,
-    row_rack: Ints,
-    coef: Floats,
-    limit_w: Floats,
-    floor_load_w: Floats,
-    load_w: Floats,
-    power_w: Floats,
-) -> None:
-    """Take the rounding out: scale what racks have above their floors so that rows hold in any order of summation."""
-    for k in range(len(limit_w)):
-        above_w = load_w[k] - floor_load_w[k]
-        target_w = limit_w[k] - min(SAME * abs(limit_w[k]), ALLOWED * above_w)
-        if not load_w[k] > target_w or above_w <= 0.0:
-            continue
-        share = max(0.0, 1.0 - (load_w[k] - target_w) / above_w)
-        for e in range(row_start[k], row_start[k + 1]):
-            if coef[e] > 0.0:
-                rack[row_rack[e], KEEP] = min(rack[row_rack[e], KEEP], share)
-    for r in range(len(power_w)):
-        if rack[r, KEEP] < 1.0:
-            power_w[r] = rack[r, FLOOR] + (power_w[r] - rack[r, FLOOR]) * rack[r, KEEP]
+def fill_class(w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo: int, hi: int, most_steps: int) -> None:
+    """Raise the gangs order[lo:hi]; classes below are at their floors meanwhile, those above where they ended."""
+    n = start_class(w, coef, alive, c, lo, hi)
+    rise(
+        w.rack,
+        w.curve,
+        w.gang,
+        w.row,
+        w.heap,
+        w.tally,
+        w.knots,
+        w.gang_of,
+        w.gang_start,
+        w.gang_rack,
+        w.number,
+        w.row_start,
+        w.row_rack,
+        coef,
+        w.live,
+        w.live_row,
+        w.live_coef,
+        w.blocked,
+        w.stopped,
+        n,
+        w.event_level,
+        w.event_what,
+        w.bucket,
+        most_steps,
+    )
+    end_class(
+        w.rack,
+        w.curve,
+        w.gang,
+        w.knots,
+        w.gang_start,
+        w.gang_rack,
+        w.order,
+        lo,
+        hi,
+        ceiling_w,
+        w.power_w,
+        w.over_ceiling,
+    )
 
 
 @njit(cache=False)
-def fill_classes(w: Work, class_start: NDArray[np.int32], most_steps: int) -> None:
-    """Class after class, those below at their floors meanwhile."""
-    set_gangs(w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.rack_in, w.curve_of)
-    alive = set_rows(w.rack, w.row, w.row_start, w.row_rack, w.coef, w.limit_w, w.floor_load_w, w.place)
-    set_columns(w.rack, w.coef, w.col_start, w.col_row, w.col_entry, w.place, w.live_start, w.live_row, w.live_coef)
+def fill_guessed(
+    w: Work, coef: Floats, limit_w: Floats, ceiling_w: Floats, class_start: Ints, most_steps: int
+) -> tuple[int, bool]:
+    """Fill under the guessed rows; how many others are full, whether every coefficient is a number."""
+    start_gangs(w.rack, w.gang, w.blocked, w.power_w)
+    rows = (w.row_start, w.row_rack, coef)
+    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w)
+    set_columns(alive, w.rack, w.row, w.number, *rows, w.live, w.live_row, w.live_coef, w.blocked)
     w.tally[STEPS] = 0
     for c in range(len(class_start) - 1):
-        lo, hi = class_start[c], class_start[c + 1]
-        start_class(w.row, alive, w.heap, w.tally)
-        n = list_raw(
-            w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.live_start, w.order, lo, hi, w.raw_level, w.raw_what
-        )
-        drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
-        w.tally[ACTIVE] = hi - lo
-        end_gangs(
-            w.rack,
-            w.gang,
-            w.row,
-            w.heap,
-            w.tally,
-            w.knots,
-            w.gang_start,
-            w.gang_rack,
-            w.live_start,
-            w.live_row,
-            w.live_coef,
-            w.order,
-            lo,
-            hi,
-            1.0,
-        )
-        rise(
-            w.rack,
-            w.gang,
-            w.row,
-            w.heap,
-            w.tally,
-            w.knots,
-            w.gang_of,
-            w.gang_start,
-            w.gang_rack,
-            w.row_start,
-            w.row_rack,
-            w.coef,
-            w.live_start,
-            w.live_row,
-            w.live_coef,
-            n,
-            w.event_level,
-            w.event_what,
-            w.bucket,
-            most_steps,
-        )
-        end_gangs(
-            w.rack,
-            w.gang,
-            w.row,
-            w.heap,
-            w.tally,
-            w.knots,
-            w.gang_start,
-            w.gang_rack,
-            w.live_start,
-            w.live_row,
-            w.live_coef,
-            w.order,
-            lo,
-            hi,
-            0.0,
-        )
+        fill_class(w, coef, ceiling_w, alive, c, class_start[c], class_start[c + 1], most_steps)
+    return sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
 
 
 @njit(cache=False)
-def answer(w: Work) -> None:
-    """Powers from levels, loads, and the repair of rounding."""
-    for r in range(len(w.power_w)):
-        highest_w = max(w.rack[r, CEILING], w.rack[r, FLOOR])
-        w.power_w[r] = min(power_at(w.rack, w.knots, r, w.gang[w.gang_of[r], LEVEL]), highest_w)
-    for last in range(2):
-        near = sum_rows(
-            w.row_start, w.row_rack, w.coef, w.power_w, w.limit_w, w.floor_load_w, w.load_w, w.tight, w.violated
-        )
-        if last or not near:
-            break
-        repair(w.rack, w.row_start, w.row_rack, w.coef, w.limit_w, w.floor_load_w, w.load_w, w.power_w)
+def finish(w: Work, coef: Floats, limit_w: Floats) -> None:
+    """Flags of the rows, the repair of rounding where it is needed, and the guess for the next filling."""
+    rows = (w.row_start, w.row_rack, coef)
+    if flag_rows(limit_w, w.load_w, w.floor_load_w, w.tight, w.violated):
+        repair(*rows, limit_w, w.rack, w.load_w, w.floor_load_w, w.tight, w.keep, w.power_w)
+        sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
+        flag_rows(limit_w, w.load_w, w.floor_load_w, w.tight, w.violated)
+    for k in range(len(limit_w)):
+        w.guess[k] = w.load_w[k] >= limit_w[k] - NEAR * abs(limit_w[k])
 
 
 @njit(cache=False)
 def find_levels(w: Work) -> None:
     """Per gang the level that the powers in `w.power_w` let it reach: that of its slowest rack."""
-    set_gangs(w.rack, w.gang, w.knots, w.gang_start, w.gang_rack, w.rack_in, w.curve_of)
     for g in range(len(w.gang)):
         level = 1.0
         for i in range(w.gang_start[g], w.gang_start[g + 1]):
             r = w.gang_rack[i]
             start, p = w.rack[r, START], w.power_w[r]
-            if start < 1.0 and p < w.rack[r, DEMAND]:
-                at = start if p <= w.rack[r, FLOOR] else level_at(w.rack, w.knots, r, p)
-                level = min(level, max(at, start))
+            if start < 1.0 and p < w.rack[r, MOST]:
+                share = max(0.0, p - w.rack[r, OTHER]) / w.rack[r, GPU]
+                at = throughput_at(w.knots, w.curve[r], share) / w.rack[r, TOP]
+                level = min(level, start if p <= w.rack[r, FLOOR] else max(at, start))
         w.gang[g, LEVEL] = level
 
 
-def _entries(digest: int) -> tuple[Callable[[Work, NDArray[np.int32]], int], Callable[[Work], None]]:
+Solve = Callable[[Work, Floats, Floats, Floats, Floats, Floats, Ints, Floats, Floats, Ints], int]
+Levels = Callable[[Work, Floats, Floats, Floats, Floats, Floats, Ints], int]
+
+
+def _entries(digest: int) -> tuple[Solve, Levels]:
     """The two functions called from Python; `digest` is that of the sources they call into."""
 
-    @njit(cache=True)
-    def solve(w: Work, class_start: NDArray[np.int32]) -> int:
-        """Fill and write the answer into `w`; OK, or TOO_LONG past the cap on steps."""
+    @njit(cache=True, nogil=True)
+    def solve(
+        w: Work,
+        floor_w: Floats,
+        demand_w: Floats,
+        ceiling_w: Floats,
+        other_w: Floats,
+        gpu_w: Floats,
+        curve_of: Ints,
+        limit_w: Floats,
+        coef: Floats,
+        class_start: Ints,
+    ) -> int:
+        """Fill and write the answer into `w`; OK, TOO_LONG past the cap on steps, or what is unknown or negative."""
         w.tally[SOURCES] = digest
-        most_steps = 1000 + 20 * (len(w.raw_level) + len(w.limit_w)) + 4 * len(w.coef)
-        fill_classes(w, class_start, most_steps)
-        answer(w)
-        return OK if w.tally[STEPS] < most_steps else TOO_LONG
+        most_steps = 1000 + 20 * (len(w.raw_level) + len(w.number)) + 4 * len(coef)
+        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of)
+        if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+            return BAD_RACK
+        for k in range(len(limit_w)):
+            if not limit_w[k] > -np.inf:
+                return BAD_ROW
+        for turn in range(ROUNDS):
+            if turn == ROUNDS - 1:
+                w.guess[:] = True
+            missed, known = fill_guessed(w, coef, limit_w, ceiling_w, class_start, most_steps)
+            if not known:
+                return BAD_ROW
+            if w.tally[STEPS] >= most_steps:
+                return TOO_LONG
+            if missed == 0:
+                break
+        finish(w, coef, limit_w)
+        return OK
 
-    @njit(cache=True)
-    def levels(w: Work) -> None:
-        """Write the levels that `w.power_w` allows into `w.gang`."""
+    @njit(cache=True, nogil=True)
+    def levels(
+        w: Work,
+        floor_w: Floats,
+        demand_w: Floats,
+        ceiling_w: Floats,
+        other_w: Floats,
+        gpu_w: Floats,
+        curve_of: Ints,
+    ) -> int:
+        """Write the levels that `w.power_w` allows into `w.gang`; OK or BAD_RACK."""
         w.tally[SOURCES] = digest
+        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of)
+        if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+            return BAD_RACK
         find_levels(w)
+        return OK
 
     return solve, levels
 
 
-NAMES = ("fill_setup.py", "fill_rows.py", "fill_events.py", "fill_rise.py")
+NAMES = ("fill_setup.py", "fill_rows.py", "fill_events.py", "fill_jump.py", "fill_rise.py", "fill_answer.py")
 SOURCE_FILES = [Path(__file__).with_name(name) for name in NAMES]
 solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)) >> 1)

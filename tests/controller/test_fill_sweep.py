@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.kernels.fill import fill, level_of
+from controller.kernels.fill_jump import STEPS_OF_LEVEL
 
 
 def solved(seed: int, convex: bool = False) -> tuple[Site, np.ndarray, np.ndarray]:
@@ -123,6 +124,19 @@ def test_equal_inputs_give_equal_bits_and_levels_can_be_read_back() -> None:
         assert again.level.tobytes() == level.tobytes()
         assert again.power_w.tobytes() == power_w.tobytes()
         np.testing.assert_allclose(level_of(*arrays(site), power_w), level, rtol=0.0, atol=1e-8)
+
+
+def test_what_was_filled_before_changes_no_bit() -> None:
+    """The kernel starts from a guess of the rows that bind and of the first levels: here they are anything."""
+    for seed in range(800):
+        rng = np.random.default_rng(seed)
+        topology, inputs = arrays(random_site(rng))
+        answers = set()
+        for share in (0.0, 1.0, 0.3, 0.7):
+            topology.work.guess[:] = rng.random(len(topology.work.guess)) < share
+            topology.work.step[:] = rng.integers(0, STEPS_OF_LEVEL + 1, len(topology.work.step))
+            answers.add(b"".join(array.tobytes() for array in vars(fill(topology, inputs)).values()))
+        assert len(answers) == 1, f"seed {seed}"
 
 
 PLAIN = """
