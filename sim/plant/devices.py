@@ -12,6 +12,7 @@ from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
 from sim.plant.base import Bools, PlantError
 from sim.plant.director import Faults
+from sim.plant.powered import Powered
 from sim.plant.readings import Column, Readings
 
 NOISE = 0.0005  # of a power or flow reading, one sigma
@@ -41,8 +42,11 @@ class _Rows:
 class Sensors:
     """Every device of an inventory. PlantError at once when it polls a point that the plant cannot show."""
 
-    def __init__(self, inventory: Inventory, readings: Readings, faults: Faults, rng: np.random.Generator) -> None:
+    def __init__(
+        self, inventory: Inventory, readings: Readings, faults: Faults, powered: Powered, rng: np.random.Generator
+    ) -> None:
         self._inventory, self._readings, self._faults, self._rng = inventory, readings, faults, rng
+        self._powered = powered
         self._read_at = -1
         self._flat = np.full(inventory.size, np.nan)
         position = {d.id: i for i, d in enumerate(inventory.site.devices)}
@@ -102,6 +106,11 @@ class Sensors:
         rows = self._slabs.get(slab.name)
         if rows is None:
             return np.zeros(slab.rows, dtype=bool)
-        behind = np.append(self._faults.gateway_silent, False)[rows.gateway]
-        silent: Bools = self._faults.silent[rows.device] | behind
+        devices, gateways = self.mute()
+        silent: Bools = devices[rows.device] | np.append(gateways, False)[rows.gateway]
         return silent
+
+    def mute(self) -> tuple[Bools, Bools]:
+        """Devices and gateways that do not answer themselves, by a fault or without power, by position."""
+        devices, gateways = self._powered.lit()
+        return self._faults.silent | ~devices, self._faults.gateway_silent | ~gateways

@@ -17,6 +17,7 @@ from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
 from sim.plant.network import compile_network
+from sim.plant.powered import Powered
 from sim.plant.readings import Readings
 from sim.plant.step import thermal_step
 
@@ -108,7 +109,9 @@ class Plant:
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
         self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
-        self.sensors = Sensors(self.inventory, self.readings, self.director.faults, sensor_rng)
+        self.sensors = Sensors(
+            self.inventory, self.readings, self.director.faults, Powered(site, self.elec.live), sensor_rng
+        )
         self._warm_up()
 
     @property
@@ -133,6 +136,7 @@ class Plant:
         self._work(t_s)
         cdu_on = _any_share(n.hydraulics.cdu_fed_ptr, self._paths.cdu_share) & self.thermal.cdu_ok
         unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
+        self.thermal.unit_on[:] = unit_on
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)

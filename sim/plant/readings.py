@@ -87,7 +87,7 @@ class Readings:
         unit = {
             "running": running,
             "status": running,
-            "available": lambda i: t.unit_ok[i].astype(float),
+            "available": lambda i: (t.unit_ok[i] & t.unit_on[i]).astype(float),
             "power_w": lambda i: t.unit_w[i],
             "heat_w": lambda i: t.unit_heat_w[i],
             "speed_pct": lambda i: 100.0 * t.unit_speed[i] * (t.unit_w[i] > 0.0),

@@ -42,6 +42,7 @@ class ThermalState(NamedTuple):
     rejecting_w: Floats  # [L] controller output, before weather has its say
     cdu_ok: Bools  # [C] not out of service
     unit_ok: Bools  # [U] not tripped
+    unit_on: Bools  # has voltage
     unit_wait_s: Floats  # a standby pump's start delay so far
     unit_speed: Floats  # [U] 0..1 of what it does when on
     unit_w: Floats  # electrical
@@ -76,6 +77,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         rejecting_w=0.8 * hyd.loop_flow_lpm * hyd.loop_w_lpm_k * 6.0,
         cdu_ok=np.ones(c, dtype=bool),
         unit_ok=np.ones(u, dtype=bool),
+        unit_on=np.ones(u, dtype=bool),
         unit_wait_s=np.zeros(u),
         unit_speed=np.where(hyd.unit_standby, 0.0, 1.0),
         unit_w=np.zeros(u),

@@ -118,10 +118,11 @@ class PlantService:
         self._hide_silent()
 
     def _hide_silent(self) -> None:
-        """Hand silent devices and gateways of the scenario to the servers, when they change."""
-        site, faults = self.plant.site, self.plant.director.faults
-        now = {(site.devices[i].id, False) for i in faults.silent.nonzero()[0]}
-        now |= {(site.gateways[i].id, True) for i in faults.gateway_silent.nonzero()[0]}
+        """Hand devices and gateways that do not answer to the servers, when they change; the BMS always speaks."""
+        site = self.plant.site
+        devices, gateways = self.plant.sensors.mute()
+        now = {(site.devices[i].id, False) for i in devices.nonzero()[0] if site.devices[i].protocol != "dsx"}
+        now |= {(site.gateways[i].id, True) for i in gateways.nonzero()[0]}
         for name, is_gateway in now - self._hidden:
             self.modbus.faults.set_gateway(name, "silent") if is_gateway else self.modbus.faults.set(name, "silent")
         for name, is_gateway in self._hidden - now:

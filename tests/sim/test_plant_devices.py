@@ -105,3 +105,33 @@ def test_a_dead_node_shows_no_voltage() -> None:
     row = [d.measures for d in slab.devices].index("u1")
     assert shown(plant, "janitza_umg96rm", "volt_l1_v")[row] == 0.0
     assert shown(plant, "janitza_umg96rm", "power_w")[row] == 0.0
+
+
+def test_what_has_no_power_falls_silent_and_comes_back() -> None:
+    """r1 hangs on u1 and u2; gateways and meters are fed from u1 or u2."""
+    both = [{"do": "outage", "at_s": 2.0, "for_s": 4.0, "id": x} for x in ("u1", "u2")]
+    plant = make_plant(*both[:1])
+    pdus, cdus = plant.inventory.slab("raritan_px_xerus"), plant.inventory.slab("delta_rpu_orv3")
+    assert pdus is not None
+    assert cdus is not None
+    plant.step(4.0)
+    of_u1 = {"r1a", "r3a"}
+    assert plant.sensors.silent(pdus).tolist() == [d.id in of_u1 for d in pdus.devices]
+    assert not plant.sensors.silent(cdus).any(), "the other cord feeds them"
+    plant = make_plant(*both)
+    plant.step(4.0)
+    assert plant.sensors.silent(pdus).all(), "their gateways are dark"
+    assert plant.sensors.silent(cdus).tolist() == [d.id == "c1" for d in cdus.devices]
+    plant.step(4.0)
+    assert not plant.sensors.silent(pdus).any()
+    assert not plant.sensors.silent(cdus).any()
+
+
+def test_a_pump_without_voltage_is_not_available_and_the_standby_takes_over() -> None:
+    site = tiny_site(switches=())
+    plant = make_plant({"do": "outage", "at_s": 2.0, "id": "msa"}, site=site)  # pump2; pump1 and 3 are on msb
+    plant.step(3.0)
+    assert shown(plant, "dsx_pump", "available").tolist() == [1.0, 0.0, 1.0]
+    assert shown(plant, "dsx_pump", "running").tolist() == [1.0, 0.0, 0.0]
+    plant.step(15.0)
+    assert shown(plant, "dsx_pump", "running").tolist() == [1.0, 0.0, 1.0]
