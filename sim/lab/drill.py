@@ -16,7 +16,7 @@ from controller.frames import Frames, Shed
 from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.lockstep import LockStep
-from sim.lab.losses import Element, disobey, sample, switch
+from sim.lab.losses import Element, disobey, sample
 from sim.lab.record import Record, Worked
 from sim.lab.tally import summary, violations
 from sim.plant.plant import Plant
@@ -81,12 +81,12 @@ def run_loss(
             seen.append(frames)
 
     disobey(lock.plant, disobedient, rng)
-    switch(lock.plant, element, on=False)
+    lock.plant.director.put(element.id, in_service=False)
     out = True
-    most_s = seconds + (0.0 if whole else 4.0 * lock.plan.site.control.ups_battery_s)
+    most_s = seconds + (0.0 if whole else 2.0 * lock.plan.site.control.ups_battery_s)
     while (now_s := lock.plant.t_s - start_s) < most_s:
         if out and element.return_s is not None and now_s >= element.return_s:
-            switch(lock.plant, element, on=True)
+            lock.plant.director.put(element.id, in_service=True)
             out = False
         lock.watched(see)
         if not whole and _over(lock, record, element, lock.plant.t_s - start_s, seconds):

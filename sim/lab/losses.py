@@ -1,4 +1,4 @@
-"""The elements that a drill takes away: which there are, a sample of them by class, and how the plant loses one."""
+"""The elements that a drill takes away: which there are, a sample of them by class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,9 @@ class Element:
 def elements(site: Site) -> list[Element]:
     """Every element whose loss the site must bear, in the order of the site's tables."""
     found = [Element(n.id, n.kind) for n in site.nodes if n.kind in NODE_KINDS]
+    found += [Element(c.id, "cdu") for c in site.cdus]
     found += [Element(u.id, u.kind) for u in site.cooling]
-    return found
+    return found + [Element(s.id, "storage") for s in site.storage]
 
 
 def sample(site: Site, count: int, kinds: Sequence[str], rng: np.random.Generator) -> list[Element]:
@@ -57,15 +58,6 @@ def sample(site: Site, count: int, kinds: Sequence[str], rng: np.random.Generato
             return_s = RETURN_S if kind in RETURNING and turn % 2 else None
             drawn.append(Element(members[i].id, kind, return_s))
     return drawn
-
-
-def switch(plant: Plant, element: Element, *, on: bool) -> None:
-    """Take an element out of the plant, or bring it back. KeyError for an id that the site does not have."""
-    site = plant.site
-    if element.kind in NODE_KINDS:
-        plant.elec.in_service[site.node_index[element.id]] = on
-    else:
-        plant.thermal.unit_ok[[u.id for u in site.cooling].index(element.id)] = on
 
 
 def disobey(plant: Plant, share: float, rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ from controller.plan import Plan
 from drivers.site.model import Site
 from sim.plant.base import DT_S
 from sim.plant.plant import Plant
+from sim.plant.protection import times_to_trip
 
 SLACK_S = 1.0  # beyond react_s and three settling times: the rest of the settling, and the plant's step
 OVER = 1.005  # of a continuous rating: what a class 0.5 meter cannot tell from the rating
@@ -70,7 +71,7 @@ class Record:
         self._dead = plant.jobs.dead.copy()
         self._uncooled = np.zeros(len(plan.site.racks), dtype=bool)
         self._dark = np.zeros(len(plan.site.racks), dtype=bool)
-        self._used = np.zeros(len(plan.site.nodes))
+        self._used, self._left_s = np.zeros(len(plan.site.nodes)), np.inf
         self._status, self.event_s, self.quiet_s = b"", 0.0, 0.0
         self._water_k: deque[Floats] = deque(maxlen=round(RISE_S / DT_S))
         self._site_w: list[float] = []
@@ -90,10 +91,13 @@ class Record:
         self._cdu.take((thermal.cdu_supply_c > self._supply_max_c) & flowing, now_s)
         self._uncooled |= ~flowing[plant.network.racks.cdu]
         self._dark |= plant.jobs.power_w <= 0.0
-        tripped = ~elec.in_service & self._unfaulted
+        tripped = elec.tripped & self._unfaulted
         self._trip_s[tripped & ~self._tripped] = now_s
         self._tripped |= tripped
-        self._used = np.maximum(self._used, np.where(self._unfaulted, elec.heat, 0.0))
+        closed = elec.in_service & self._unfaulted
+        self._used = np.maximum(self._used, np.where(closed, elec.heat, 0.0))
+        left_s = times_to_trip(plant.protections, elec.out_w, elec.heat)
+        self._left_s = min(self._left_s, float(left_s[closed].min(initial=np.inf)))
         self.worked.take(plant)
         self._site_w.append(site_w)
         if frames is not None:
@@ -153,6 +157,7 @@ class Record:
             "back_s": float(self._over.last_s.max()),
             "trip_used": float(self._used[worst]),
             "trip_used_node": ids[worst] if self._used[worst] > 0.0 else "",
+            "least_trip_s": self._left_s if np.isfinite(self._left_s) else None,
             "hot_racks": heat,
             "uncooled_racks": int(self._uncooled.sum()),
             "dark_racks": int(self._dark.sum()),

@@ -56,6 +56,7 @@ def _figures(runs: Sequence[Answer], usual_share: float) -> dict[str, Any]:
         "hot_racks": sum(r["hot_racks"] for r in runs),
         "slowest_back_s": max((r["back_s"] for r in runs), default=0.0),
         "longest_over_s": max((r["over_s"] for r in runs), default=0.0),
+        "least_trip_s": min((r["least_trip_s"] for r in runs if r["least_trip_s"] is not None), default=None),
         "most_trip_used": max((r["trip_used"] for r in runs), default=0.0),
         "racks_cut": max((r["racks_cut"] for r in runs), default=0),
         "racks_shed": max((sum(r["shed"].values()) for r in runs), default=0),

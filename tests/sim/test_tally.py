@@ -16,6 +16,7 @@ FINE: dict[str, Any] = {
     "back_s": 2.5,
     "over_s": 2.5,
     "trip_used": 0.05,
+    "least_trip_s": None,
     "racks_cut": 12,
     "shed": {},
     "work_done": 90.0,
