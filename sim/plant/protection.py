@@ -47,7 +47,7 @@ class Protections(NamedTuple):
     base_w: Floats  # [N] power at multiple 1
     gain: Floats  # [N] of the worst phase over the mean
     drop: Floats  # [N] voltage lost per unit of load, where current counts
-    continuous: Floats  # [N]
+    quiet_w: Floats  # [N] largest power that is continuous
     steps: Ints  # [N]
     multiple: Floats  # [N, P]
     seconds: Floats  # [N, P]
@@ -66,11 +66,14 @@ def compile_protections(site: Site, rated_w: Floats, worst_phase: Floats, rng: n
             multiple[i, p], seconds[i, p] = load, least_s * max(most_s / least_s, 1.0) ** place[i]
     amps = np.array([n.rating_unit == "A" for n in site.nodes])
     derating = np.array([min(n.derating / c.derating, 1.0) for n, c in zip(site.nodes, curves, strict=True)])
+    base_w, gain = rated_w * derating, np.where(amps, worst_phase, 1.0)
+    drop = np.where(amps, VOLT_DROP / rated_w, 0.0)
+    full_w = np.array([c.continuous for c in curves]) * base_w
     return Protections(
-        base_w=rated_w * derating,
-        gain=np.where(amps, worst_phase, 1.0),
-        drop=np.where(amps, VOLT_DROP / rated_w, 0.0),
-        continuous=np.array([c.continuous for c in curves]),
+        base_w=base_w,
+        gain=gain,
+        drop=drop,
+        quiet_w=full_w / (gain + full_w * drop) * (1.0 + 1e-12),
         steps=np.array([len(c.points) for c in curves]),
         multiple=multiple,
         seconds=np.minimum.accumulate(seconds, axis=1),
@@ -91,17 +94,10 @@ def _curve(node: Node) -> TripCurve:
 
 
 @njit(cache=True)
-def _load(p: Protections, i: int, out_w: float) -> float:
-    """Load of a protection as multiple of its rating."""
+def _trip_s(p: Protections, i: int, out_w: float) -> float:
+    """Time from cold to open at a load that is not continuous [s]."""
     power = abs(out_w)
-    return float(power / p.base_w[i] * p.gain[i] / max(1.0 - p.drop[i] * power, 0.1))
-
-
-@njit(cache=True)
-def _trip_s(p: Protections, i: int, load: float) -> float:
-    """Time from cold to open at a load [s]; infinite at a continuous one."""
-    if load <= p.continuous[i]:
-        return np.inf
+    load = power / p.base_w[i] * p.gain[i] / max(1.0 - p.drop[i] * power, 0.1)
     for k in range(p.steps[i]):
         if load <= p.multiple[i, k]:
             return float(p.seconds[i, k])
@@ -113,11 +109,11 @@ def protect(p: Protections, out_w: Floats, in_service: Bools, heat: Floats, trip
     """One step: `heat` [N] is 0..1 of the way to a trip; what gets there opens. Number of new trips."""
     trips = 0
     for i in range(len(out_w)):
-        hold_s = _trip_s(p, i, _load(p, i, out_w[i]))
-        if hold_s == np.inf or not in_service[i]:
-            heat[i] = max(0.0, heat[i] - DT_S / p.cool_s[i])
+        if abs(out_w[i]) <= p.quiet_w[i] or not in_service[i]:
+            if heat[i] > 0.0:
+                heat[i] = max(0.0, heat[i] - DT_S / p.cool_s[i])
             continue
-        heat[i] = min(heat[i] + DT_S / hold_s, 1.0)
+        heat[i] = min(heat[i] + DT_S / _trip_s(p, i, out_w[i]), 1.0)
         if heat[i] > 1.0 - 1e-9:
             in_service[i] = False
             tripped[i] = True
@@ -128,7 +124,8 @@ def protect(p: Protections, out_w: Floats, in_service: Bools, heat: Floats, trip
 @njit(cache=True)
 def times_to_trip(p: Protections, out_w: Floats, heat: Floats) -> Floats:
     """How long each protection stays closed at the load it has now [N, s]."""
-    left = np.empty(len(out_w))
+    left = np.full(len(out_w), np.inf)
     for i in range(len(out_w)):
-        left[i] = max(0.0, 1.0 - heat[i]) * _trip_s(p, i, _load(p, i, out_w[i]))
+        if abs(out_w[i]) > p.quiet_w[i]:
+            left[i] = max(0.0, 1.0 - heat[i]) * _trip_s(p, i, out_w[i])
     return left
