@@ -41,8 +41,11 @@ def check_forest(report: Report) -> None:
         elif report.known(at, "parent", n.parent, nodes, "nodes.csv") and nodes[n.parent].kind == "pdu":
             fix = "A rack PDU feeds its rack only: name the busway or UPS"
             report.note(*at, f"{n.kind} '{n.id}' hangs on the PDU '{n.parent}'", fix)
-        if n.trip_curve:
-            report.known(at, "trip curve", n.trip_curve, TRIP_CURVES, "the catalog of trip curves")
+        if n.trip_curve and report.known(at, "trip curve", n.trip_curve, TRIP_CURVES, "the catalog of trip curves"):
+            most = TRIP_CURVES[n.trip_curve].derating
+            if n.derating > most:
+                what = f"derating {n.derating:g} of '{n.id}' is above the {most:g} of its curve '{n.trip_curve}'"
+                report.note(*at, what, f"Set derating to {most:g}: it carries no more for hours")
     for ring in cycles(nodes):
         fix = "Mend one of their parents: each node has one way up to a feed"
         report.note("nodes", ring[0], f"nodes feed each other in a ring: {' <- '.join((*ring, ring[0]))}", fix)
