@@ -33,7 +33,8 @@ COMMON = (
     "A rack PDU carries its whole rack when the other cord is lost, at 80 % of its standard-rated breaker (UL 489).",
     "Efficiencies near rating: substation 0.995, transformer 0.99, double-conversion UPS 0.973, busway 0.997.",
     "Tenants, their guarantees (a little above the floors of their racks) and maxima are assumptions.",
-    "Trip curves are named by class; real settings were not found and no overload credit is planned with them.",
+    "Trip curves are named by class, as real settings were not found; a UPS may be overloaded for its maker's"
+    " shortest times after a loss, and on purpose where control.planned_overload says so.",
     "Gateways answer one request in 12 ms; 35 rack PDUs take 0.42 s of each second.",
     "In band a cap acts after 0.2 s and settles with 0.3 s; through the BMC after 5 s (power brake; POLCA,"
     " arXiv 2308.12908, gives 5 s for the brake and up to 40 s for the BMC).",
