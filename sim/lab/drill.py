@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.frames import Frames, Shed
+from controller.frames import Floats, Frames, Shed
 from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.lockstep import LockStep
@@ -74,6 +74,7 @@ def run_loss(
     record = Record(lock.plant, lock.plan, frozenset({element.id}))
     start_s = lock.plant.t_s
     seen: list[Frames] = []
+    before_w = lock.plant.truth().cap_w
 
     def see(plant: Plant, frames: Frames | None) -> None:
         record.take(plant, frames)
@@ -96,7 +97,7 @@ def run_loss(
         asdict(element)
         | {"disobedient": disobedient}
         | record.summary()
-        | _said(lock, seen)
+        | _said(lock, before_w, seen)
         | {"secured": None, "why": ""}
     )
 
@@ -112,11 +113,11 @@ def _over(lock: LockStep, record: Record, element: Element, now_s: float, second
     return at_rest and not record.warming(2.0 * seconds)
 
 
-def _said(lock: LockStep, seen: Sequence[Frames]) -> dict[str, Any]:
-    """What the controller said of it: cycles, the racks cut, the rungs of the shed ladder."""
+def _said(lock: LockStep, before_w: Floats, seen: Sequence[Frames]) -> dict[str, Any]:
+    """What the controller did: its cycles, the racks brought below `before_w` [R], the rungs of the shed ladder."""
     cut = np.zeros(len(lock.plan.max_w), dtype=bool)
     for frames in seen:
-        cut |= frames.orders.cap_w < seen[0].orders.cap_w - 0.01 * lock.plan.max_w
+        cut |= frames.orders.cap_w < before_w - 0.01 * lock.plan.max_w
     return {"cycles": len(seen), "racks_cut": int(cut.sum()), "shed": _shed(seen)}
 
 
