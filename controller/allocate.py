@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller import pace, problem
-from controller.frames import Estimate, Floats, Limits, Mode, Proposal, Reason
+from controller import pace, problem, response
+from controller.corrective import Kit, Prepared, compile_kit
+from controller.frames import Estimate, Floats, Limits, Mode, Proposal, Reason, Shed
 from controller.plan import Plan
+from controller.shed import least_w
 
 FOUND_S = 5.0  # after a start the caps found stay, and for TAKEOVER_S caps go gently: until other load is learnt,
 TAKEOVER_S = 30.0  # only a measured overload lowers more
@@ -17,9 +19,11 @@ SAFE_WIDEN = 0.02  # safe caps follow a widening limit only by steps of this sha
 
 @dataclass(frozen=True)
 class AllocateState:
-    """Caps proposed last, and the safe caps with the room they were solved for."""
+    """Caps proposed last, the response to losses, and the safe caps with the room they were solved for."""
 
     structure: problem.Structure
+    kit: Kit
+    response: response.Response
     started_s: float
     cap_w: Floats  # [R] NaN until something is known
     safe_cap_w: Floats  # [R]
@@ -30,32 +34,46 @@ def begin(plan: Plan, now_s: float) -> AllocateState:
     """Compile the kernel's structures; nothing is proposed yet."""
     nothing = np.full(len(plan.max_w), np.nan)
     structure = problem.compile_structure(plan)
-    return AllocateState(structure, now_s, nothing, plan.safe_cap_w.copy(), np.full(len(structure.single), np.nan))
+    return AllocateState(
+        structure=structure,
+        kit=compile_kit(plan),
+        response=response.begin(plan),
+        started_s=now_s,
+        cap_w=nothing,
+        safe_cap_w=plan.safe_cap_w.copy(),
+        safe_room_w=np.full(len(structure.single), np.nan),
+    )
 
 
 def allocate(
-    plan: Plan, now_s: float, estimate: Estimate, limits: Limits, last: AllocateState
+    plan: Plan, now_s: float, estimate: Estimate, limits: Limits, prepared: Prepared, last: AllocateState
 ) -> tuple[Proposal, AllocateState]:
-    """Limits -> Proposal; arrays as in frames.Proposal."""
+    """Limits -> Proposal; arrays as in frames.Proposal. `prepared` are the corrective sets kept ready."""
     rows, room_w = estimate.rows, limits.room_w
     before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
-    bound = problem.bounds(plan, last.structure, estimate, limits, before_w)
+    since_s = now_s - last.started_s
+    now = response.respond(last.kit, prepared, now_s, estimate, limits, before_w, last.response)
+    if since_s < FOUND_S:
+        now = response.found(now, estimate)
+    bound = problem.bounds(plan, last.structure, estimate, limits, before_w, now.cap_w, now.codes)
     served = problem.serve(plan, last.structure, rows, room_w, bound)
     filled_w = problem.surplus(plan, last.structure, rows, room_w, bound, served)
     reason = served.reason.copy()
     constant = np.isfinite(estimate.constant_w)
-    cap_w = pace.settle(plan, rows, room_w, before_w, filled_w, plan.floor_w)
+    lowest_w = least_w(plan, now.codes, plan.floor_w)
+    cap_w = pace.settle(plan, rows, room_w, before_w, filled_w, lowest_w)
     cap_w = np.where(constant, np.minimum(cap_w, before_w), cap_w)  # what it is counted at is no cap for it
     pressed = pace.under(rows, rows.dot(before_w) > room_w, len(cap_w))
+    pressed |= (before_w > now.cap_w) | (now.codes > Shed.NONE)
     cap_w = pace.ramped(plan, pressed, before_w, cap_w)
-    since_s = now_s - last.started_s
     if since_s < TAKEOVER_S:
         step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
         overloaded = pace.under(plan.rows, estimate.load_w > limits.limit_w[: len(estimate.load_w)], len(cap_w))
-        cap_w = pace.gently(overloaded, before_w, cap_w, step)
+        cap_w = pace.gently(overloaded | pressed & (before_w > now.cap_w), before_w, cap_w, step)
         reason[(reason == Reason.FREE) & (cap_w < filled_w)] = Reason.START
     reason[limits.held] = Reason.HOLD
     reason[constant] = Reason.FAULTY
+    reason[now.codes > Shed.NONE] = Reason.SHED
     safe_cap_w, safe_room_w = _safe_caps(plan, estimate, room_w, bound.ceiling_w, last)
     if limits.mode == Mode.OFF:
         leave_w = pace.leave(plan, before_w, safe_cap_w)
@@ -63,15 +81,17 @@ def allocate(
     proposal = Proposal(
         cap_w=cap_w,
         safe_cap_w=safe_cap_w,
-        level=served.level,
+        level=np.where(now.codes > Shed.NONE, 0.0, served.level),
         reason=reason,
         row=served.row,
         envelope_w=limits.envelope_w,
         mode=limits.mode,
+        shed=now.codes,
+        said=now.said,
     )
     heard = np.isfinite(last.cap_w) | np.isfinite(estimate.cap_found_w)  # of the others the cap found is yet to come
     kept_w = np.where(heard, cap_w, np.nan)
-    return proposal, replace(last, cap_w=kept_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
+    return proposal, replace(last, response=now, cap_w=kept_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
 
 
 def _found(plan: Plan, estimate: Estimate) -> Floats:

@@ -8,11 +8,14 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from controller import actuate, allocate, estimate, gpus, guard, image, limits
+from controller.corrective import Prepared
 from controller.frames import Frames, Requests
 from controller.plan import Plan
 from drivers.lease import Ledger
 from drivers.points import Snapshot
 from drivers.wires import Command
+
+NOTHING = Prepared({})
 
 
 @dataclass
@@ -59,13 +62,18 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
     )
 
 
-def step(plan: Plan, shot: Snapshot, requests: Requests, state: State) -> tuple[Frames, tuple[Command, ...]]:
-    """One cycle: what the wires brought in, the commands to send out; `state` moves on."""
+def step(
+    plan: Plan, shot: Snapshot, requests: Requests, state: State, prepared: Prepared = NOTHING
+) -> tuple[Frames, tuple[Command, ...]]:
+    """One cycle: what the wires brought in, the commands to send out; `state` moves on.
+
+    `prepared` are the corrective sets kept ready: a loss without one is solved when it is seen.
+    """
     now_s = shot.now_s
     seen, state.image = image.take(plan, shot, state.cycle, state.ledger, state.image)
     known, state.estimate = estimate.estimate(plan, seen, state.estimate)
     bounds, state.limits = limits.narrow(plan, seen, known, requests, state.limits)
-    wanted, state.allocate = allocate.allocate(plan, now_s, known, bounds, state.allocate)
+    wanted, state.allocate = allocate.allocate(plan, now_s, known, bounds, prepared, state.allocate)
     orders, state.guard = guard.guard(plan, seen, wanted, state.guard)
     orders, state.gpus = gpus.divide(plan, seen, orders, state.gpus)
     commands, state.actuate = actuate.actuate(plan, orders, state.ledger, now_s, state.actuate)

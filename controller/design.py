@@ -23,7 +23,7 @@ def design(plan: Plan, inventory: Inventory) -> tuple[Frames, cycle.State]:
     known = _full_demand(plan, blank.estimate)
     bounds, state.limits = limits.narrow(plan, blank.image, known, Requests(), limits.begin(plan))
     past_s = -10.0 * allocate.TAKEOVER_S  # no start to go gently from
-    proposal, state.allocate = allocate.allocate(plan, 0.0, known, bounds, allocate.begin(plan, past_s))
+    proposal, state.allocate = allocate.allocate(plan, 0.0, known, bounds, cycle.NOTHING, allocate.begin(plan, past_s))
     known = replace(known, load_w=plan.rows.dot(proposal.cap_w) + known.other_w)
     orders = replace(
         blank.orders,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller import trust
-from controller.frames import Bools, Estimate, Floats, Image, Rows
+from controller.frames import Bools, Codes, Estimate, Floats, Image, Rows, Shed
 from controller.plan import Plan, above
 from controller.policies import overload, rating
 from drivers.points import Quality
@@ -90,9 +90,24 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
         other_w=other_w,
         rating_w=rating_w,
         trip_used=trip.trip_used,
+        lost=_lost(plan, image),
+        shed_found=_shed(plan, image),
         covered=covered,
     )
     return estimate, replace(state, found_w=cap_w, over_s=over_s, rating_w=rating_w, trip=trip)
+
+
+def _lost(plan: Plan, image: Image) -> tuple[int, ...]:
+    """Losses of the list that have happened."""
+    cases = np.concatenate([plan.case_of_node[image.lost_node], plan.case_of_unit[image.lost_unit]])
+    return tuple(sorted(cases[cases >= 0].tolist()))
+
+
+def _shed(plan: Plan, image: Image) -> Codes:
+    """Rungs that the agents report with a cap below the floor, as a shed rack's is [R]."""
+    rung, cap_w = image.value[plan.agent_slot["shed"]], image.value[plan.agent_slot["cap_w"]]
+    told = np.isin(rung, list(Shed)) & (cap_w < plan.floor_w)
+    return np.where(told, rung, 0.0).astype(np.uint8)
 
 
 def _joint(plan: Plan, image: Image) -> Rows:
@@ -162,7 +177,7 @@ def _rows(
         np.append(x, x[plan.feeds].sum()) for x in (meter_w, of_racks[plan.node_row], branch_w)
     )
     blind_w = image.rows.dot(np.where(known, 0.0, assumed))[index]
-    disturbed = above(plan, image.riding)
+    disturbed = above(plan, image.riding) | _refed(plan, image)
     steady = ~np.append(disturbed, disturbed[plan.feeds].any())
     learn = np.isfinite(meter) & steady & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
     rest_w, state = _remainder(last, index, meter - racks_w - electrical, learn, image.now_s)
@@ -176,6 +191,14 @@ def _rows(
     heat_w = _follow(last.heat_w, float(assumed.sum()), image.now_s - last.last_s)
     other_w[plan.envelope_row] -= plan.cooling_w_per_w * heat_w
     return load_w, other_w, replace(state, last_s=image.now_s, heat_w=heat_w, node_w=node_w)
+
+
+def _refed(plan: Plan, image: Image) -> Bools:
+    """Nodes that a closed tie may have given load which their own racks do not account for [N]."""
+    out = np.zeros(len(plan.parent), dtype=np.bool_)
+    for case in _lost(plan, image):
+        out |= plan.refed.get(case, False)
+    return out
 
 
 def _remainder(

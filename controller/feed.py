@@ -32,6 +32,8 @@ def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
         Reason.FLOOR: "at its floor",
         Reason.GUARD: "cut by the guard",
         Reason.RIDING: "nothing rises while a UPS is on battery",
+        Reason.LOST: "an element is lost: what is left carries no more",
+        Reason.SHED: "shed: floors do not fit",
     }
     if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
         why = frames.limits.narrowed_by[row]

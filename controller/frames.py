@@ -83,6 +83,8 @@ class Reason(IntEnum):
     GUARD = 8  # the guard cut the proposal
     RIDING = 9  # nothing rises while a UPS runs on its battery: that load will come back
     FAULTY = 10  # its agent is silent or it does not obey: it is counted as it stands
+    LOST = 11  # an element is lost: what is left of the building carries no more
+    SHED = 12  # its job is shed: floors do not fit
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Estimate:
     other_w: Floats  # [K] part of it that no rack cap moves
     rating_w: Floats  # [N] continuous rating at the measured state
     trip_used: Floats  # [N] how far each protection is on its way to a trip
+    lost: tuple[int, ...]  # losses that have happened, by number of the case
+    shed_found: Codes  # [R] rungs that the agents report
     covered: bool  # every device has answered, or has had the time to
 
 
@@ -151,12 +155,13 @@ class Proposal:
 
     cap_w: Floats  # [R]
     safe_cap_w: Floats  # [R]
-    level: Floats  # [R] of the rack's gang, 1 = as fast as it asks
+    level: Floats  # [R] of the rack's gang, 1 = as fast as it asks, 0 = shed
     reason: Codes  # [R]
     row: Ints  # [R] row that binds, -1 if none
     envelope_w: float
     mode: Mode
     shed: Codes | None = None  # [R] rungs (Shed), None: no rack is shed
+    said: tuple[str, ...] = ()  # what was shed and for which limit, in words
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,9 @@ class Plan:
     tenant_guarantee_w: Floats  # [T] tenants that have one or a maximum
     tenant_max_w: Floats  # [T] inf: none
     losses: Losses
+    case_of_node: Ints  # [N] the loss of this node, -1 if it is not on the list
+    case_of_unit: Ints  # [U] the same of cooling units
+    refed: dict[int, Bools]  # losses after which ties close: nodes [N] that carry more then
 
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
@@ -185,7 +188,24 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         tenant_guarantee_w=np.array([x.guarantee_w for x in tenants]),
         tenant_max_w=np.array([np.inf if x.max_w is None else x.max_w for x in tenants]),
         losses=losses,
+        case_of_node=_cases(losses, [x.id for x in site.nodes]),
+        case_of_unit=_cases(losses, [x.id for x in site.cooling]),
+        refed=_refed(losses, n),
     )
+
+
+def _cases(losses: Losses, ids: list[str]) -> Ints:
+    number = {case.id: i for i, case in enumerate(losses.cases)}
+    return np.array([number.get(name, -1) for name in ids], dtype=np.int64)
+
+
+def _refed(losses: Losses, nodes: int) -> dict[int, Bools]:
+    out: dict[int, Bools] = {}
+    stages = zip(losses.delta_case.tolist(), losses.delta_stage.tolist(), losses.delta_node.tolist(), strict=True)
+    for case, stage, node in stages:
+        if losses.cases[case].stages[stage].fed:
+            out.setdefault(case, np.zeros(nodes, dtype=np.bool_))[node] = True
+    return out
 
 
 def _full_w(node: Node) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Reason, Rows
 from controller.kernels.fill import Curve, FillInputs, FillResult, FillTopology, build_topology, fill
 from controller.plan import Plan
+from controller.shed import shed_w
 from drivers.site import catalog
 
 
@@ -35,6 +36,7 @@ class Bounds:
     most_w: Floats
     ceiling_w: Floats
     ceiling_row: Ints
+    other_w: Floats  # of it that no cap reaches
 
 
 def compile_structure(plan: Plan) -> Structure:
@@ -65,14 +67,23 @@ def rack_curves(plan: Plan) -> tuple[list[Curve], NDArray[np.int32]]:
     return [catalog.curve(model, kind) for model, kind in index], np.array([index[k] for k in keys], dtype=np.int32)
 
 
-def bounds(plan: Plan, structure: Structure, known: Estimate, limits: Limits, before_w: Floats) -> Bounds:
-    """Bounds of each rack by its own demand, hold, constant charge and the rows it loads alone."""
-    constant = np.isfinite(known.constant_w)
-    floor_w = np.where(constant, known.constant_w, plan.floor_w)
+def bounds(
+    plan: Plan, structure: Structure, known: Estimate, limits: Limits, before_w: Floats, left_w: Floats, codes: Codes
+) -> Bounds:
+    """Bounds of each rack by its demand, hold, constant charge and the rows it loads alone.
+
+    `left_w` [R] is the most that losses which have happened leave it (inf: all), `codes` [R] are rungs.
+    """
+    told = shed_w(plan, codes)
+    told = np.where(np.isfinite(known.constant_w), known.constant_w, told)
+    constant = np.isfinite(told)
+    floor_w = np.where(constant, told, plan.floor_w)
     most_w = np.where(constant, floor_w, np.where(limits.held, np.maximum(before_w, floor_w), plan.max_w))
     ceiling_w, ceiling_row = _ceilings(structure, known.rows, limits.room_w, len(floor_w))
+    ceiling_row = np.where(left_w < ceiling_w, -1, ceiling_row)
+    ceiling_w = np.minimum(ceiling_w, np.maximum(left_w, floor_w))
     demand_w = np.clip(known.demand_w, floor_w, most_w)
-    return Bounds(floor_w, demand_w, most_w, ceiling_w, ceiling_row)
+    return Bounds(floor_w, demand_w, most_w, ceiling_w, ceiling_row, np.minimum(plan.other_w, floor_w))
 
 
 def _ceilings(structure: Structure, rows: Rows, room_w: Floats, racks: int) -> tuple[Floats, Ints]:
@@ -92,7 +103,7 @@ def inputs(plan: Plan, structure: Structure, rows: Rows, room_w: Floats, bound: 
         floor_w=bound.floor_w,
         demand_w=np.maximum(bound.demand_w, bound.floor_w),
         ceiling_w=np.maximum(bound.ceiling_w, bound.floor_w),
-        other_w=plan.other_w,
+        other_w=bound.other_w,
         gpu_w=plan.gpu_w,
         curve_of=structure.curve_of,
         limit_w=room_w[structure.kept],
@@ -106,7 +117,7 @@ class Served:
 
     power_w: Floats  # [R]
     level: Floats  # [R] of the rack's gang
-    reason: Codes  # [R] FREE, ROW or FLOOR
+    reason: Codes  # [R] FREE, ROW, FLOOR or LOST
     row: Ints  # [R] the row that binds the rack's gang, -1 if none
     tight: Bools  # [K + J]
     violated: Bools  # [K + J] the floors alone exceed it
@@ -129,6 +140,7 @@ def _binding(structure: Structure, result: FillResult, ceiling_row: Ints) -> tup
     reason = np.where(shared | own, Reason.ROW, Reason.FREE).astype(np.uint8)
     row = np.full(len(bound), -1, dtype=np.int64)
     row[shared], row[own] = structure.kept[bound[shared]], ceiling_row[-2 - bound[own]]
+    reason[own & (row < 0)] = Reason.LOST
     short = shared & result.at_floor
     reason[short] = np.where(result.violated[bound[short]], Reason.FLOOR, Reason.ROW)
     return reason, row
@@ -145,6 +157,7 @@ def surplus(plan: Plan, structure: Structure, rows: Rows, room_w: Floats, bound:
 
 def safest(plan: Plan, structure: Structure, rows: Rows, room_w: Floats, ceiling_w: Floats, most_w: Floats) -> Floats:
     """Caps up to `most_w` [R, W] that fit every row together, in whole steps of each actuator."""
-    bound = Bounds(plan.floor_w, most_w, most_w, ceiling_w, np.full(len(most_w), -1, dtype=np.int64))
+    nobody = np.full(len(most_w), -1, dtype=np.int64)
+    bound = Bounds(plan.floor_w, most_w, most_w, ceiling_w, nobody, plan.other_w)
     caps = fill(structure.surplus, inputs(plan, structure, rows, room_w, bound)).power_w
     return np.maximum(np.floor(caps / plan.resolution_w) * plan.resolution_w, plan.floor_w)

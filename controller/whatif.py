@@ -26,7 +26,7 @@ class Solved:
 def solve(plan: Plan, known: Estimate, bounds: Limits, state: allocate.AllocateState) -> Solved:
     """The levels of the serving stage under `bounds`."""
     before_w = np.where(np.isfinite(state.cap_w), state.cap_w, plan.max_w)
-    bound = problem.bounds(plan, state.structure, known, bounds, before_w)
+    bound = problem.bounds(plan, state.structure, known, bounds, before_w, state.response.cap_w, state.response.codes)
     served = problem.serve(plan, state.structure, known.rows, bounds.room_w, bound)
     return Solved(served, float(served.level @ _full_work(plan, state, bound.demand_w)))
 

@@ -175,6 +175,16 @@ def _riding(on: Case) -> str:
     return f"Nothing rises: what hangs on {what} runs on stored energy, and that load will come back."
 
 
+def _lost(on: Case) -> str:
+    names = [on.plan.losses.cases[case].id for case in on.frames.estimate.lost]
+    return f"Lost: {some(names) or 'an element'}. What has taken over its load carries no more than this."
+
+
+def _shed(on: Case) -> str:
+    said = "; ".join(on.frames.proposal.said) or "floors did not fit"
+    return f"It is shed: {said}. It comes back by itself when its floor has fitted for a minute."
+
+
 def _faulty(on: Case) -> str:
     age_s = float(on.frames.image.age_s[on.plan.agent_slot["cap_w"][on.rack]])
     counted = power(float(np.nan_to_num(on.frames.estimate.constant_w[on.rack])))
@@ -196,4 +206,6 @@ SPEAK: dict[Reason, Callable[[Case], str]] = {
     Reason.GUARD: _guard,
     Reason.RIDING: _riding,
     Reason.FAULTY: _faulty,
+    Reason.LOST: _lost,
+    Reason.SHED: _shed,
 }

@@ -8,7 +8,7 @@ from helpers_control import Bench, Wiring, bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller import allocate
+from controller import allocate, cycle
 from controller.frames import Estimate, Floats, Limits, Mode, Proposal, Reason
 
 PAST_START_S = allocate.TAKEOVER_S + 1.0
@@ -33,7 +33,7 @@ class Desk:
 
     def propose(self, known: Estimate, bounds: Limits) -> Proposal:
         """The next cycle."""
-        proposal, self.state = allocate.allocate(self.bench.plan, self.now_s, known, bounds, self.state)
+        proposal, self.state = allocate.allocate(self.bench.plan, self.now_s, known, bounds, cycle.NOTHING, self.state)
         self.now_s += 1.0
         return proposal
 
@@ -52,6 +52,8 @@ def known(b: Bench, demand_w: Floats | float, found_w: Floats | float = 60e3, **
         other_w=rows,
         rating_w=rows[b.plan.node_row] + 1e9,
         trip_used=rows[b.plan.node_row],
+        lost=(),
+        shed_found=np.zeros(b.racks, dtype=np.uint8),
         covered=True,
     )
     return replace(estimate, **more)  # type: ignore[arg-type]

@@ -1,0 +1,145 @@
+"""What is done about losses that have happened and about floors that do not fit: ceilings and rungs, until it is over.
+
+A new loss is answered in the same cycle with its prepared set, checked again on the present state; it only lowers.
+While it lasts its ceilings are solved anew every few seconds, and after a while they follow what the racks ask.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controller import corrective, shed
+from controller.aftermath import overloads, survivors
+from controller.corrective import Kit, Prepared
+from controller.frames import Bools, Codes, Estimate, Floats, Limits, Rows, Shed
+from controller.plan import Plan
+
+RESOLVE_S = 5.0  # between two solutions of a loss that stands
+SETTLED_S = 60.0  # after a loss its ceilings only fall; later they follow demand, too
+SHED_AFTER_S = 5.0  # floors that do not fit for so long are no bad reading
+WAKE_AFTER_S = 60.0  # shed jobs come back when they have fitted for so long ..
+WAKE_MARGIN = 0.02  # .. with this share of every limit to spare
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is in force now."""
+
+    cases: tuple[int, ...]  # losses that stand
+    cap_w: Floats  # [R] most that each rack may have for them, inf: no more than ever
+    codes: Codes  # [R] rungs
+    said: tuple[str, ...]  # who is shed and why, in words
+    began_s: float  # when the newest loss was seen
+    solved_s: float
+    short_s: float  # since when floors do not fit, inf: they do
+    fit_s: float  # since when somebody who is shed would fit again, inf: nobody
+
+
+def begin(plan: Plan) -> Response:
+    """Nothing is lost and nobody is shed."""
+    racks = len(plan.max_w)
+    nobody = np.zeros(racks, dtype=np.uint8)
+    return Response((), np.full(racks, np.inf), nobody, (), -np.inf, -np.inf, np.inf, np.inf)
+
+
+def respond(
+    kit: Kit, prepared: Prepared, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, last: Response
+) -> Response:
+    """The response of this cycle; `cap_w` [R] are the caps in force, `prepared` the sets kept ready."""
+    now = last if known.lost == last.cases else _changed(kit, prepared, now_s, known, limits, cap_w, last)
+    if now.cases and now_s - now.solved_s >= RESOLVE_S:
+        now = _again(kit, now_s, known, limits, cap_w, now)
+    now = _short(kit, now_s, known, limits, now)
+    return _waking(kit, now_s, known, limits, now) if now.codes.any() else replace(now, said=(), fit_s=np.inf)
+
+
+def _changed(
+    kit: Kit, prepared: Prepared, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, last: Response
+) -> Response:
+    """New losses get their prepared sets; when one is over the others are solved at once."""
+    new = [case for case in known.lost if case not in last.cases]
+    caps_w, codes, said = last.cap_w.copy(), last.codes, last.said
+    for case in new:
+        ready = prepared.of_case.get(case, corrective.nothing(case))
+        fix = corrective.recheck(kit, ready, known, limits, np.minimum(caps_w, cap_w), codes)
+        caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
+        codes, said = fix.codes(codes), (*said, *fix.said)
+    over = not new
+    return replace(
+        last,
+        cases=known.lost,
+        cap_w=caps_w if known.lost else np.full(len(cap_w), np.inf),
+        codes=codes,
+        said=tuple(dict.fromkeys(said)),
+        began_s=last.began_s if over else now_s,
+        solved_s=-np.inf if over else now_s,
+    )
+
+
+def _again(kit: Kit, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, now: Response) -> Response:
+    """Standing losses solved for the present state."""
+    settled = now_s - now.began_s >= SETTLED_S
+    from_w = kit.plan.max_w if settled else np.minimum(now.cap_w, cap_w)
+    caps_w = np.full(len(cap_w), np.inf) if settled else now.cap_w.copy()
+    codes, said = now.codes, now.said
+    for case in now.cases:
+        fix = corrective.corrective(kit, case, known, limits, from_w, codes)
+        caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
+        codes, said = fix.codes(codes), (*said, *fix.said)
+    return replace(now, cap_w=caps_w, codes=codes, said=tuple(dict.fromkeys(said)), solved_s=now_s)
+
+
+def _short(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:
+    """Go down the ladder where floors have not fitted for a while."""
+    floor_w, reach = _floors(kit.plan, known)
+    least_w = shed.least_w(kit.plan, now.codes, floor_w)
+    count = len(kit.plan.row_name)
+    over = known.rows.dot(least_w)[:count] > limits.room_w[:count] * (1.0 + 1e-9) + 1.0
+    if not over.any():
+        return replace(now, short_s=np.inf)
+    now = replace(now, short_s=min(now.short_s, now_s))
+    if now_s - now.short_s < SHED_AFTER_S:
+        return now
+    down = shed.ladder(kit.plan, known.rows, limits.room_w, floor_w, _names(kit.plan), now.codes, reach)
+    return replace(now, codes=down.codes, said=tuple(dict.fromkeys(now.said + down.said)))
+
+
+def _waking(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:
+    """Let go of jobs that have fitted again for a while, also under what has survived a loss."""
+    floor_w, reach = _floors(kit.plan, known)
+    rows, room_w = _all_rows(kit, known, limits, now)
+    free = shed.release(kit.plan, rows, room_w, floor_w, now.codes, WAKE_MARGIN, reach)
+    if (free == now.codes).all():
+        return replace(now, fit_s=np.inf)
+    fit_s = min(now.fit_s, now_s)
+    if now_s - fit_s < WAKE_AFTER_S:
+        return replace(now, fit_s=fit_s)
+    return replace(now, codes=free, fit_s=np.inf)
+
+
+def _all_rows(kit: Kit, known: Estimate, limits: Limits, now: Response) -> tuple[Rows, Floats]:
+    """Rows of the present state, of the losses to come and of those that have happened."""
+    if not now.cases:
+        return known.rows, limits.room_w
+    after = overloads(kit, known, limits, kit.plan.max_w, now.codes)
+    cells = np.flatnonzero(np.isin(kit.plan.losses.delta_case, now.cases))
+    heat = np.flatnonzero(np.isin(kit.heat_case, now.cases))
+    rows, room_w, _ = survivors(kit, known, after, cells, heat)
+    return known.rows.joined(rows), np.append(limits.room_w, room_w)
+
+
+def _floors(plan: Plan, known: Estimate) -> tuple[Floats, Bools]:
+    """Lowest power of each rack that works, or what it is counted at, and which racks can be told."""
+    told = np.isnan(known.constant_w)
+    return np.where(told, plan.floor_w, known.constant_w), told
+
+
+def _names(plan: Plan) -> tuple[str, ...]:
+    own = (f"{kind} {name}" for kind, name in zip(plan.row_kind, plan.row_name, strict=True))
+    return (*own, *plan.losses.name)
+
+
+def found(last: Response, known: Estimate) -> Response:
+    """After a start: what a predecessor has shed stays shed."""
+    codes = np.maximum(last.codes, known.shed_found)
+    return replace(last, codes=codes, said=("shed by an earlier controller",) if (codes > Shed.NONE).any() else ())
