@@ -71,3 +71,32 @@ def test_a_blind_ups_counts_on(site: Site) -> None:
     ours, real = both(lock, 15)
     ups = np.array([n.kind == "ups" for n in site.nodes])
     assert (ours[2:, ups] >= real[:-2, ups]).all()
+
+
+def test_a_planned_overload_in_the_loop_keeps_its_budget_and_margin_and_is_paid_back() -> None:
+    """UPS of the hall too small for its racks: the racks run on their credit for some seconds, then at the rating."""
+    hall = resolve_site("hall")
+    nodes = tuple(n.model_copy(update={"rating": 1.15e6} if n.kind == "ups" else {}) for n in hall.nodes)
+    wanted = {"planned_overload": 0.4, "security": "none", "envelope_w": 6.5e6, "ramp_up_w_per_s": 2e5}
+    control = hall.control.model_copy(update=wanted)
+    events = ({"do": "training", "to": 1.0, "depth": 0.0}, {"do": "inference", "to": 1.2})
+    scenario = Scenario.model_validate({"name": "test", "title": "test", "events": events})
+    lock = LockStep(hall.model_copy(update={"nodes": nodes, "control": control}), scenario)
+    ups = np.array([n.kind == "ups" for n in nodes])
+    rating_w = lock.plant.network.tree.trip_w[ups]
+    loads, limits = [], []
+    for _ in range(260):
+        frames, truth = lock.cycle()
+        assert truth.least_trip_s >= control.trip_margin_s
+        assert truth.trip_state_max <= 0.4
+        loads.append(truth.node_w[ups] / rating_w)
+        limits.append(frames.limits.limit_w[lock.plan.node_row][ups] / rating_w)
+    assert truth.trips == 0
+    load, limit = np.array(loads), np.array(limits)
+    over = load.max(axis=1) > 1.1
+    first, last = np.flatnonzero(over)[[0, -1]]
+    assert 5 <= over.sum() <= 25, "some seconds"
+    assert over[first : last + 1].all(), "in one piece"
+    assert (load[: first - 5] <= 1.0).all(), "at first the predecessor's overload is paid back"
+    assert (load[last + 5 :] <= 1.0).all()
+    assert ((np.diff(limit, axis=0) > 0.1).sum(axis=0) == 1).all(), "no chatter"
