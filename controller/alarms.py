@@ -8,11 +8,10 @@ import numpy as np
 from controller.estimate import STALE_AGENT_S
 from controller.frames import Frames, Mode, Reason, Shed
 from controller.plan import Plan
-from controller.words import count, row_text, some
+from controller.shed import WORDS
+from controller.words import count, some
 from drivers.points import Quality
 from drivers.wires import LinkHealth
-
-RUNGS = {Shed.PAUSE: "paused", Shed.SLOW: "at the lowest clock", Shed.DOWN: "shut down", Shed.OFF: "switched off"}
 
 
 def standing(
@@ -51,17 +50,16 @@ def standing(
 
 
 def shed(plan: Plan, frames: Frames) -> dict[str, Any] | None:
-    """What is shed now: racks, racks at each rung, the jobs and the limits they are shed for; None where nothing is."""
+    """What is shed now: racks, racks at each rung, the jobs, and for which limits in words; None where nothing is."""
     rungs = frames.orders.shed
     if rungs is None or not rungs.any():
         return None
     racks = np.flatnonzero(rungs)
-    rows = np.unique(frames.orders.row[racks])
     return {
         "racks": len(racks),
-        "rungs": {RUNGS[Shed(int(code))]: int((rungs == code).sum()) for code in np.unique(rungs[racks])},
+        "rungs": {WORDS[Shed(int(code))]: int((rungs == code).sum()) for code in np.unique(rungs[racks])},
         "jobs": list(dict.fromkeys(plan.site.racks[r].job or plan.site.racks[r].id for r in racks)),
-        "limits": [row_text(plan, int(row)) for row in rows if row >= 0],
+        "why": list(frames.proposal.said),
     }
 
 
@@ -71,8 +69,8 @@ def _shed(plan: Plan, frames: Frames) -> list[str]:
     if found is None:
         return []
     rungs = ", ".join(f"{number} {rung}" for rung, number in found["rungs"].items())
-    limits = some(found["limits"]) or "no limit that is known"
-    return [f"CRITICAL: {count(found['racks'], 'rack')} shed ({rungs}), of {some(found['jobs'])}; the limit: {limits}"]
+    why = some(found["why"]) or "floors did not fit"
+    return [f"CRITICAL: {count(found['racks'], 'rack')} shed ({rungs}), of {some(found['jobs'])}: {why}"]
 
 
 def _exceeded(plan: Plan, frames: Frames) -> list[str]:

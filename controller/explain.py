@@ -76,7 +76,7 @@ def explain(plan: Plan, frames: Frames, state: State, rack: int, said: Mapping[s
         lines=(),
     )
     case = why.Case(plan, frames, state, rack, said)
-    lines = (_first(here), why.shed(case), why.words(case), *_of_row(plan, frames, here, rack, row))
+    lines = (_first(here), why.words(case), *_of_row(plan, frames, here, rack, row))
     return Explanation(**{**vars(here), "lines": tuple(x for x in lines if x)})
 
 

@@ -7,10 +7,11 @@ is a generator over one frozen cycle, so slicing changes when an answer is there
 import logging
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from controller import bottlenecks, problem
+from controller import bottlenecks, corrective, problem
+from controller.corrective import Kit, compile_kit
 from controller.cycle import State
 from controller.frames import Frames
 from controller.plan import Plan
@@ -21,9 +22,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SLICE_S = 0.005  # longest stretch in which no reader runs
-TABLES_S = 10.0  # between two rounds of prices and verdicts
-LAST = 50  # steps whose longest tells what the next may take ..
-MOST_S = 0.5  # .. but no more than this, or it would never be tried again
+SETS_S = 2.0  # between the beginnings of two rounds of corrective sets
+TABLES_S = 10.0  # the same of prices and verdicts
+FIRST_S, MOST_S = 0.1, 0.5  # what a step is thought to take at first, and at most
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,28 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class Sets:
+    """The corrective sets of every loss, from the caps of one cycle."""
+
+    cycle: int
+    at_s: float
+    of_loss: corrective.Prepared
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The latest complete results, None before the first."""
 
+    sets: Sets | None = None
     tables: Tables | None = None
+
+
+def sets_each(kit: Kit, at: Moment) -> Generator[None, None, Sets]:
+    """The corrective sets of the moment, a loss a step."""
+    frames = at.frames
+    orders = frames.orders
+    solved = yield from corrective.solve_each(kit, frames.estimate, frames.limits, orders.cap_w, orders.shed)
+    return Sets(at.cycle, at.at_s, solved)
 
 
 def tables_each(plan: Plan, at: Moment) -> Generator[None, None, Tables]:
@@ -82,71 +101,71 @@ class Task(Generic[T]):
 
     begin: Callable[[Moment], Generator[None, None, T]]
     every_s: float
-    steps: Generator[None, None, T] | None = None
     result: T | None = None
-    due_s: float = field(default=float("-inf"))
+    steps: Generator[None, None, T] | None = None
+    due_s: float = float("-inf")
+    longest_s: float = FIRST_S  # step of the last round: each round takes its steps alike
+    so_far_s: float = 0.0  # of this round
 
-    def step(self, newest: Moment) -> bool:
-        """Do one step; False when nothing is due."""
+    def takes_s(self) -> float:
+        """What the next step is thought to take at most; bounded, or it might never be tried again."""
+        return min(max(self.longest_s, self.so_far_s), MOST_S)
+
+    def ready(self, newest: Moment) -> bool:
+        """Whether there is a step to do."""
+        return self.steps is not None or newest.at_s >= self.due_s
+
+    def step(self, newest: Moment, now_s: Callable[[], float]) -> None:
+        """Do one step. A failed round is given up; the last result stays, and ages visibly."""
+        began_s = now_s()
         if self.steps is None:
-            if newest.at_s < self.due_s:
-                return False
-            self.steps, self.due_s = self.begin(newest), newest.at_s + self.every_s
+            self.steps, self.due_s, self.so_far_s = self.begin(newest), newest.at_s + self.every_s, 0.0
         try:
             next(self.steps)
         except StopIteration as end:
             self.result, self.steps = end.value, None
-        except BaseException:
-            self.steps = None  # the next round begins afresh; the last result ages visibly
-            raise
-        return True
+        except Exception:
+            self.steps = None
+            log.exception("background work failed; it begins afresh in its next round")
+        self.so_far_s = max(self.so_far_s, now_s() - began_s)
+        if self.steps is None:
+            self.longest_s = self.so_far_s
 
 
 class Prepare:
-    """Runs the tasks in turn; `look` hands it each finished cycle (`newest`), `prepared` is the latest complete."""
+    """Runs the tasks by turns; `look` hands it each finished cycle (`newest`), `prepared` is the latest complete."""
 
     def __init__(self, plan: Plan, now_s: Callable[[], float] = perf_s) -> None:
         self._now_s = now_s
         self._structure = problem.compile_structure(plan)  # scratch of its own: the cycle's keeps what it learnt
         self.newest: Moment | None = None
+        kit = compile_kit(plan)
+        self._sets = Task(lambda at: sets_each(kit, at), SETS_S)
         self._tables = Task(lambda at: tables_each(plan, at), TABLES_S)
-        self._turn: deque[Task[Any]] = deque([self._tables])
-        self._took_s: deque[float] = deque([0.0], maxlen=LAST)
+        self._turn: deque[Task[Any]] = deque([self._sets, self._tables])
 
     @property
     def prepared(self) -> Prepared:
         """What is ready."""
-        return Prepared(self._tables.result)
+        return Prepared(self._sets.result, self._tables.result)
 
     def look(self, frames: Frames, state: State) -> None:
         """Take a finished cycle for what begins next; what is under way stays with its own."""
         self.newest = Moment(frames, replace(state, allocate=replace(state.allocate, structure=self._structure)))
 
     def advance(self, left_s: float) -> bool:
-        """Work for about SLICE_S [s]; whether anything was left to do.
+        """Work for about SLICE_S [s]; whether anything was done.
 
-        A step is begun only where the longest of the last ones fits: into `left_s` [s] the first, into the slice the
-        others.
+        A step is begun only where the longest of its kind fits: into `left_s` [s] the first, into the slice the others.
         """
-        began_s = step_s = self._now_s()
-        fits_s, worked = left_s, False
-        while self.newest is not None and step_s + min(max(self._took_s), MOST_S) <= began_s + fits_s:
-            try:
-                if not self._step(self.newest):
-                    break
-            except Exception:
-                log.exception("background work failed; it begins afresh in its next round")
-            fits_s, worked = min(left_s, SLICE_S), True
-            ended_s = self._now_s()
-            self._took_s.append(ended_s - step_s)
-            step_s = ended_s
+        began_s, end_s, worked = self._now_s(), left_s, False
+        while self.newest is not None:
+            room_s = end_s - (self._now_s() - began_s)
+            task = next((t for t in self._turn if t.ready(self.newest) and t.takes_s() <= room_s), None)
+            if task is None:
+                break
+            self._turn.remove(task)
+            self._turn.append(task)
+            task.step(self.newest, self._now_s)
+            worked, end_s = True, min(left_s, SLICE_S)
         return worked
-
-    def _step(self, newest: Moment) -> bool:
-        """One step of the first task in turn that has one."""
-        for _ in range(len(self._turn)):
-            task = self._turn[0]
-            self._turn.rotate(-1)
-            if task.step(newest):
-                return True
-        return False

@@ -142,7 +142,9 @@ class Service:
         requests = self._requests(began_s, said)
         try:
             shot = self._building.snapshot(began_s)
-            frames, commands = cycle.step(self._plan, shot, requests, self._state)
+            sets = self._prepare.prepared.sets
+            ready = sets.of_loss if sets else cycle.NOTHING
+            frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
             self._building.send(commands)
         except Exception:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps

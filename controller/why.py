@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.alarms import RUNGS
 from controller.allocate import TAKEOVER_S
 from controller.cycle import State
 from controller.estimate import STALE_AGENT_S
 from controller.frames import Frames, Ints, Mode, Reason, Shed
 from controller.plan import Plan
+from controller.shed import WORDS
 from controller.words import count, duration, power, row_kind, row_text, some
 from drivers.points import Quality
 
@@ -40,15 +40,6 @@ def words(on: Case) -> str:
     """The sentence for the rack's reason; empty where the row's own sentences say all."""
     speak = SPEAK.get(Reason(int(on.frames.orders.reason[on.rack])))
     return speak(on) if speak else ""
-
-
-def shed(on: Case) -> str:
-    """What a shed rack is told beside its reason; empty for the others."""
-    rungs = on.frames.orders.shed
-    if rungs is None or not rungs[on.rack]:
-        return ""
-    rung = RUNGS[Shed(int(rungs[on.rack]))]
-    return f"It is shed: {rung}, because the floors under a limit do not fit. Its job comes back whole once they do."
 
 
 def racks_of(frames: Frames, row: int) -> Ints:
@@ -181,8 +172,10 @@ def _lost(on: Case) -> str:
 
 
 def _shed(on: Case) -> str:
+    rungs = on.frames.orders.shed
+    rung = WORDS.get(Shed(int(rungs[on.rack])), "not yet told") if rungs is not None else "not yet told"
     said = "; ".join(on.frames.proposal.said) or "floors did not fit"
-    return f"It is shed: {said}. It comes back by itself when its floor has fitted for a minute."
+    return f"It is shed ({rung}): {said}. It comes back by itself when its floor has fitted for a minute."
 
 
 def _faulty(on: Case) -> str:

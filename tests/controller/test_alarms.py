@@ -102,10 +102,10 @@ def test_floors_and_cuts_are_said(b: Bench, quiet: Frames, reason: Reason, word:
 def test_shedding_is_critical_and_says_which_jobs_and_which_limit(b: Bench, quiet: Frames) -> None:
     rungs = np.zeros(b.racks, dtype=np.uint8)
     rungs[:5] = [Shed.PAUSE, Shed.PAUSE, Shed.PAUSE, Shed.DOWN, Shed.DOWN]
-    row = np.where(rungs > 0, b.plan.row_name.index("u1"), -1)
-    said = only(b, replace(quiet, orders=replace(quiet.orders, shed=rungs, row=row)))
+    proposal = replace(quiet.proposal, said=("ups u1 after loss of ups u0 carries no more",))
+    said = only(b, replace(quiet, orders=replace(quiet.orders, shed=rungs), proposal=proposal))
     assert said.startswith("CRITICAL: 5 racks shed (3 paused, 2 shut down), of r0, r1, r2 and 2 more")
-    assert "the limit: ups u1" in said
+    assert said.endswith(": ups u1 after loss of ups u0 carries no more")
     assert alarms.shed(b.plan, quiet) is None
 
 

@@ -288,9 +288,18 @@ def test_riding_names_the_node_and_the_guard_the_fullest_limit(b: Bench) -> None
 def test_a_shed_rack_is_told_its_rung(b: Bench) -> None:
     frames, state = full(b)
     rungs = np.where(np.arange(b.racks) == 0, np.uint8(Shed.DOWN), np.uint8(Shed.NONE))
-    frames = replace(frames, orders=replace(frames.orders, shed=rungs))
-    assert "It is shed: shut down" in said(b, frames, state, Reason.FLOOR)
-    assert "shed" not in said(b, frames, state, Reason.FLOOR, rack=1)
+    proposal = replace(frames.proposal, said=("ups u0 carries no more than 90 kW",))
+    frames = replace(frames, orders=replace(frames.orders, shed=rungs), proposal=proposal)
+    text = said(b, frames, state, Reason.SHED)
+    assert "It is shed (shut down): ups u0 carries no more than 90 kW." in text
+    assert "comes back by itself" in text
+
+
+def test_a_loss_that_stands_is_named(b: Bench) -> None:
+    frames, state = full(b)
+    case = [x.id for x in b.plan.losses.cases].index("u1")
+    known = replace(frames.estimate, lost=(case,))
+    assert "Lost: u1." in said(b, replace(frames, estimate=known), state, Reason.LOST)
 
 
 def test_every_row_has_a_name_and_help(b: Bench) -> None:

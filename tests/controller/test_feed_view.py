@@ -98,7 +98,7 @@ def test_the_dearest_limits_stand_in_the_frame_and_the_first_on_the_screen(
 ) -> None:
     f = frames["capped"]
     assert feed.frame(hall.plan, f, LINKS, TIMING)["bottlenecks"] == []
-    ready = Prepared(whole(tables_each(hall.plan, Moment(f, hall.state))))
+    ready = Prepared(tables=whole(tables_each(hall.plan, Moment(f, hall.state))))
     got = strict(feed.frame(hall.plan, f, LINKS, TIMING, prepared=ready))
     first = got["bottlenecks"][0]
     assert first["name"] == "envelope"

@@ -9,10 +9,11 @@ from helpers_control import Bench, Wiring, bench
 from helpers_service import Rig
 
 from controller import prepare
+from controller.corrective import compile_kit
 from controller.cycle import State
 from controller.design import design
 from controller.frames import Frames
-from controller.prepare import SLICE_S, TABLES_S, Moment, Prepare, Task, tables_each, whole
+from controller.prepare import SLICE_S, TABLES_S, Moment, Prepare, Task, sets_each, tables_each, whole
 from drivers.clock import VirtualClock
 
 
@@ -40,10 +41,9 @@ class Steps:
     """A clock that each reading moves on, as if every step took this long."""
 
     def __init__(self, step_s: float) -> None:
-        self.clock, self.step_s, self.readings = VirtualClock(0.0), step_s, 0
+        self.clock, self.step_s = VirtualClock(0.0), step_s
 
     def __call__(self) -> float:
-        self.readings += 1
         return self.clock.advance(self.step_s)
 
 
@@ -59,6 +59,10 @@ def test_slicing_gives_what_comes_at_once(b: Bench, at: Moment, step_s: float) -
     assert work.prepared.tables == expected
     assert len(expected.bottlenecks) == b.racks
     assert slices >= (b.racks if step_s >= SLICE_S else 1)
+    sets = whole(sets_each(compile_kit(b.plan), at))
+    assert work.prepared.sets is not None
+    assert repr(work.prepared.sets) == repr(sets)
+    assert sets.of_loss.of_case
 
 
 def test_what_is_under_way_stays_with_its_own_cycle(b: Bench, at: Moment) -> None:
@@ -99,17 +103,21 @@ class Clocked:
             yield
         return at.cycle
 
-    def prepare(self, b: Bench) -> Prepare:
+    def prepare(self, b: Bench, at: Moment) -> Prepare:
+        """One round done, the next is due."""
         work = Prepare(b.plan, self.clock.now_s)
         work._turn.clear()
-        work._turn.append(Task(self.steps, 1000.0))
+        work._turn.append(Task(self.steps, 1.0))
+        work.look(at.frames, at.state)
+        while work.advance(1.0):
+            pass
+        work.look(*later(at, 1))
         return work
 
 
 def test_a_slice_holds_what_fits_and_never_less_than_a_step(b: Bench, at: Moment) -> None:
     job = Clocked([0.001] * 40)
-    work = job.prepare(b)
-    work.look(at.frames, at.state)
+    work = job.prepare(b, at)
     took = []
     while True:
         began_s = job.clock.now_s()
@@ -121,22 +129,39 @@ def test_a_slice_holds_what_fits_and_never_less_than_a_step(b: Bench, at: Moment
     assert sum(took) == pytest.approx(0.04)
 
 
-def test_no_step_is_begun_that_would_delay_the_tick(b: Bench, at: Moment) -> None:
-    job = Clocked([0.03] * 20)
-    work = job.prepare(b)
+def test_what_a_step_takes_is_not_known_in_the_first_round(b: Bench, at: Moment) -> None:
+    job = Clocked([0.001] * 4)
+    work = Prepare(b.plan, job.clock.now_s)
+    work._turn.clear()
+    work._turn.append(Task(job.steps, 1.0))
     work.look(at.frames, at.state)
+    assert not work.advance(prepare.FIRST_S / 2.0)
     assert work.advance(1.0)
+    assert job.clock.now_s() == 0.001
+
+
+def test_no_step_is_begun_that_would_delay_the_tick(b: Bench, at: Moment) -> None:
+    job = Clocked([0.03, *[0.001] * 20])
+    work = job.prepare(b, at)
     before_s = job.clock.now_s()
-    assert not work.advance(0.02)  # the last step took longer than that
+    assert not work.advance(0.02)  # one of the last round took longer than that
     assert job.clock.now_s() == before_s
     assert work.advance(0.04)
     assert job.clock.now_s() == pytest.approx(before_s + 0.03)
 
 
+def test_while_a_long_step_waits_for_its_time_others_go_on(b: Bench, at: Moment) -> None:
+    long, short = Clocked([0.3]), Clocked([0.001])
+    short.clock = long.clock
+    work = long.prepare(b, at)
+    work._turn.append(Task(short.steps, 1.0, longest_s=0.001))
+    assert work.advance(0.1)
+    assert (long.begun, short.begun) == (1, 1)
+
+
 def test_one_monstrous_step_does_not_end_all_work(b: Bench, at: Moment) -> None:
-    job = Clocked([30.0, 0.001, 0.001])
-    work = job.prepare(b)
-    work.look(at.frames, at.state)
+    job = Clocked([30.0, 0.001])
+    work = job.prepare(b, at)
     assert work.advance(0.9)
     assert work.advance(0.9)
 
