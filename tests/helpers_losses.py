@@ -9,9 +9,11 @@ from functools import cached_property
 
 from hypothesis import strategies as st
 
+from controller.contingency import Stage
 from drivers.site.model import Actuator, Cdu, Control, CoolingUnit, Load, Loop, Node, Rack, Site, Switch
 
 Loads = dict[str, float]
+NODE_KINDS = {"utility_feed", "substation", "transformer", "ups", "switchboard", "busway"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,17 @@ class After:
                 for f in feeds:
                     hung[f] = hung.get(f, 0.0) + watts / len(feeds)
         return self.load(hung)
+
+
+def as_after(site: Site, lost: str, kind: str, stage: Stage) -> After:
+    """The same stage for the oracle."""
+    ids = [n.id for n in site.nodes]
+    fed = {ids[bus]: ids[source] for bus, source in stage.fed}
+    if stage.name == "source back":
+        return After(site)
+    if kind not in NODE_KINDS:
+        return After(site, unit=lost)
+    return After(site, frozenset([lost]), fed, "battery ended" in stage.name)
 
 
 def timeline(site: Site, lost: str) -> list[tuple[float, After]]:

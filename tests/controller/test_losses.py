@@ -2,26 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers_losses import After, sites, timeline
+from helpers_losses import NODE_KINDS, After, as_after, sites, timeline
 from helpers_site import tiny_site
 from hypothesis import given, settings
 
 from controller.contingency import Losses, Stage, compile_losses
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
-
-NODE_KINDS = {"utility_feed", "substation", "transformer", "ups", "switchboard", "busway"}
-
-
-def as_after(site: Site, lost: str, kind: str, stage: Stage) -> After:
-    """The same stage for the oracle."""
-    ids = [n.id for n in site.nodes]
-    fed = {ids[bus]: ids[source] for bus, source in stage.fed}
-    if stage.name == "source back":
-        return After(site)
-    if kind not in NODE_KINDS:
-        return After(site, unit=lost)
-    return After(site, frozenset([lost]), fed, "battery ended" in stage.name)
 
 
 def recharge(site: Site, losses: Losses, case: int, stage: Stage, after: After) -> dict[str, float]:
