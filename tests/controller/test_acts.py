@@ -42,6 +42,25 @@ def test_each_act_says_when_who_and_why(tmp_path: Path) -> None:
     assert json.loads(line) == {"at_ms": VirtualClock().wall_ms(), "by": "ann", "why": "drill"} | FULL
 
 
+def test_who_holds_what_is_known_until_it_is_released(tmp_path: Path) -> None:
+    running = Acts(tmp_path, SITE)
+    write(tmp_path, {"act": "hold", "rack": "r2"})
+    write(tmp_path, {"act": "mode", "mode": "hold"})
+    running.poll()
+    assert running.said == {"r2": "by ann: drill", "mode": "by ann: drill"}
+    acts.append(tmp_path, SITE, VirtualClock(), "\x1b[2Jbob\n", "x" * 500, {"act": "hold", "rack": "r3"})
+    write(tmp_path, {"act": "release", "rack": "r2"})
+    running.poll()
+    assert "r2" not in running.said
+    assert running.said["r3"].startswith("by [2Jbob: xxx")
+    assert len(running.said["r3"]) < 200
+    assert running.said["r3"].isprintable()
+    with (tmp_path / acts.FILE).open("a") as file:
+        file.write('{"act": "hold", "rack": "r1"}\n')
+    running.poll()
+    assert running.said["r1"] == "by somebody"
+
+
 def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
     """Power failed in the middle of a write, or we read while another process writes."""
     path = tmp_path / acts.FILE
