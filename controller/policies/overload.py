@@ -24,6 +24,7 @@ class Protections:
     """What the site file says of each node's protection."""
 
     table: TripTable
+    counted: Ints  # nodes whose curve has credit: the others keep no state
     ahead_s: Floats  # [N] from a new limit until the load below has followed it
     planned: Floats  # [N] largest overload that may ever be planned, 1 is none
 
@@ -33,7 +34,7 @@ class TripState:
     """How far each protection is on its way, and the sample that it was last seen at."""
 
     trip_used: Floats  # [N] 0 cold, 1 tripped
-    multiple: Floats  # [N] of the continuous rating
+    multiple: Floats  # [N] of the continuous rating, 0 where no state is kept
 
 
 def compile_protections(plan: Plan) -> Protections:
@@ -49,7 +50,8 @@ def compile_protections(plan: Plan) -> Protections:
     safe = allowed(table, nodes, full, ahead_s + control.trip_margin_s, np.ones(n))
     long_enough = allowed(table, nodes, PAID_BACK * full, 2.0 * ahead_s, _share(budget, PAID_BACK * full))
     planned = np.minimum(safe, long_enough)
-    return Protections(table, ahead_s, np.where(planned > table.continuous[table.curve_of], planned, 1.0))
+    counted = np.flatnonzero(table.steps[table.curve_of] > 0)
+    return Protections(table, counted, ahead_s, np.where(planned > table.continuous[table.curve_of], planned, 1.0))
 
 
 def begin(plan: Plan) -> TripState:
@@ -73,17 +75,21 @@ def follow(
     A node without a fresh meter, or a complete sum of its children, counts the largest of its last sample, the load
     thought of and what the charges of its racks allow.
     """
-    node = plan.node_row
-    shown = _native(plan, image)
-    power_w = _good(image, plan.node_slot.power)
-    thought = load_w[node] / rating_w
-    charged = (image.rows.dot(image.charge_w)[node] + other_w[node]) / rating_w
-    blind = np.fmax(np.fmax(thought, charged), last.multiple)
-    seen = np.isfinite(power_w) | np.isfinite(image.summed_w)
-    denied = image.below_w > power_w * DENIED
-    now = np.where(denied, np.fmax(shown, thought), np.where(np.isfinite(shown), shown, np.where(seen, thought, blind)))
-    now = np.where(np.isnan(now), np.inf, now)
-    return TripState(advance(protections.table, last.trip_used, np.fmax(now, last.multiple), max(dt_s, 0.0)), now)
+    at = protections.counted
+    shown = _native(plan, image, at)
+    power_w = _good(image, plan.node_slot.power[at])
+    thought = load_w[at] / rating_w[at]  # the rows of nodes come first
+    denied = image.below_w[at] > power_w * DENIED
+    now = np.where(denied, np.fmax(shown, thought), np.where(np.isfinite(shown), shown, thought))
+    blind = ~(np.isfinite(shown) | np.isfinite(power_w) | np.isfinite(image.summed_w[at]))
+    if blind.any():
+        most_w = np.where(np.isfinite(image.charge_w), image.charge_w, plan.max_w)
+        charged = (image.rows.dot(most_w)[at] + other_w[at]) / rating_w[at]
+        now = np.where(blind, np.fmax(np.fmax(thought, charged), last.multiple[at]), now)
+    multiple = np.zeros(len(rating_w))
+    multiple[at] = np.where(np.isnan(now), np.inf, now)
+    load = np.fmax(multiple, last.multiple)
+    return TripState(advance(protections.table, last.trip_used, load, max(dt_s, 0.0)), multiple)
 
 
 def allowed_w(
@@ -118,15 +124,15 @@ def _share(budget: float, used: Floats) -> Floats:
     return np.maximum(budget - used, 0.0) / np.maximum(1.0 - used, 1e-9)
 
 
-def _native(plan: Plan, image: Image) -> Floats:
-    """Measured load as multiple of the derated rating, in its own unit; NaN where that is not measured [N]."""
-    slot = plan.node_slot
-    amps = _good(image, slot.current)
-    volt = _good(image, slot.volt) * slot.volt_scale
-    apparent = np.fmax(_good(image, slot.apparent), plan.phase * volt * amps.mean(axis=1))
-    power = _good(image, slot.power)
-    shown = np.where(plan.rating_unit == "A", amps.max(axis=1), np.where(plan.rating_unit == "VA", apparent, power))
-    return np.asarray(np.abs(shown) / plan.rating)
+def _native(plan: Plan, image: Image, at: Ints) -> Floats:
+    """Measured load of nodes `at` as multiple of the derated rating, in its own unit; NaN where not measured."""
+    slot, unit = plan.node_slot, plan.rating_unit[at]
+    amps = _good(image, slot.current[at])
+    volt = _good(image, slot.volt[at]) * slot.volt_scale[at]
+    apparent = np.fmax(_good(image, slot.apparent[at]), plan.phase[at] * volt * amps.mean(axis=1))
+    power = _good(image, slot.power[at])
+    shown = np.where(unit == "A", amps.max(axis=1), np.where(unit == "VA", apparent, power))
+    return np.asarray(np.abs(shown) / plan.rating[at])
 
 
 def _good(image: Image, slots: Ints) -> Floats:
