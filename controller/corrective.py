@@ -4,7 +4,7 @@ It may only lower, and only racks under a survivor that the caps in force would 
 every rack by itself; the rest of a gang follows within the site's ramp. Pure functions of frozen frames.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -58,7 +58,7 @@ class Correction:
 class Prepared:
     """The corrections of all losses that need one, by number of the case."""
 
-    of_case: dict[int, Correction]
+    of_case: Mapping[int, Correction]
 
 
 def corrective(

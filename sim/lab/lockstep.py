@@ -4,11 +4,13 @@ The wires are in memory and speak the driver interface; between them stand the s
 same `cycle.step` as over sockets.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from controller import cycle
+from controller.corrective import Correction, Kit, Prepared, corrective
 from controller.frames import Frames, Mode, Requests
 from controller.plan import compile_plan
 from controller.watch import Watch
@@ -23,6 +25,7 @@ from sim.plant.plant import Plant, Truth
 
 PERIOD_S = 1.0
 LOOKS = round(PERIOD_S / DT_S)  # a second: status is read at 4 Hz
+SETS_AGE_S = 5.0  # a corrective set is from a cycle so long ago: that is what the background work takes
 READ_AGE_S = 0.25  # a reading is about a quarter of a second old when the cycle takes it
 
 
@@ -62,6 +65,35 @@ class MemoryWires:
         return [LinkHealth("memory", self.reports, len(self.inventory.site.devices), 0, float(self.inventory.size))]
 
 
+class SetsOnDemand(Mapping[int, Correction]):
+    """The corrective sets that the background work would have ready now, each solved when it is asked for.
+
+    A set is a pure function of a frozen cycle, so it is the same as if all had been solved at the time.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._past: deque[Frames] = deque()
+
+    def look(self, frames: Frames) -> None:
+        """Take a finished cycle; those before the newest that is SETS_AGE_S old are needed no more."""
+        self._past.append(frames)
+        while len(self._past) > 1 and frames.image.now_s - self._past[1].image.now_s >= SETS_AGE_S:
+            self._past.popleft()
+
+    def __getitem__(self, case: int) -> Correction:
+        if not self._past or self._past[-1].image.now_s - self._past[0].image.now_s < SETS_AGE_S - 1.0:
+            raise KeyError(case)
+        old = self._past[0]
+        return corrective(self._kit, case, old.estimate, old.limits, old.orders.cap_w, old.orders.shed)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._kit.plan.losses.cases)
+
+
 class LockStep:
     """A site, its plant and its controller, cycle by cycle."""
 
@@ -80,6 +112,7 @@ class LockStep:
         """Start the controller, or start it again after it died: nothing but the epoch is remembered."""
         self._epoch += 1
         self.state = cycle.begin(self.plan, self._epoch, self.clock.now_s())
+        self._sets = SetsOnDemand(self.state.allocate.kit)
 
     def alone(self, seconds: float) -> list[Truth]:
         """The plant without a controller, a truth a second."""
@@ -115,7 +148,8 @@ class LockStep:
         return frames
 
     def _control(self, shot: Snapshot) -> Frames:
-        frames, commands = cycle.step(self.plan, shot, self.requests, self.state)
+        frames, commands = cycle.step(self.plan, shot, self.requests, self.state, Prepared(self._sets))
+        self._sets.look(frames)
         self._watch.changed(shot)
         self.wires.send(commands)
         return frames

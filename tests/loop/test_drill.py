@@ -5,12 +5,13 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
+from controller.corrective import solve_all
 from controller.frames import Frames
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.branch import Answer, BranchError, branches
 from sim.lab.drill import Options, at_full_demand, run_drill
-from sim.lab.lockstep import LockStep
+from sim.lab.lockstep import SETS_AGE_S, LockStep, SetsOnDemand
 from sim.lab.losses import Element, elements, sample
 from sim.plant.plant import Plant
 
@@ -63,6 +64,24 @@ def test_a_failed_branch_is_said_and_ends_the_others() -> None:
     assert [answer for _, answer in branches([good, good, good], 2)] == [{"x": 1.0}] * 3
     with pytest.raises(BranchError, match="no such element"):
         list(branches([bad, good], 2))
+
+
+def test_sets_on_demand_are_those_that_the_background_work_has_ready(hall: Site) -> None:
+    lock = at_full_demand(hall)
+    frames = [lock.cycle()[0] for _ in range(8)]
+    kit = lock.state.allocate.kit
+    sets = SetsOnDemand(kit)
+    assert sets.get(0) is None
+    for one in frames:
+        sets.look(one)
+    old = next(f for f in reversed(frames) if frames[-1].image.now_s - f.image.now_s >= SETS_AGE_S)
+    ready = solve_all(kit, old.estimate, old.limits, old.orders.cap_w, old.orders.shed)
+    assert len(ready.of_case) > 0
+    for case, set_ in ready.of_case.items():
+        asked = sets[case]
+        assert asked.cap_w.tobytes() == set_.cap_w.tobytes()
+        assert asked.rack.tobytes() == set_.rack.tobytes()
+        assert asked.shed_code.tobytes() == set_.shed_code.tobytes()
 
 
 def test_every_kind_of_loss_once(hall: Site) -> None:
