@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.frames import Floats, Image, Ints
-from controller.kernels.trip import TripTable, advance, allowed, compile_trip
+from controller.kernels.trip import TripTable, advance, allowed, compile_trip, time_to_trip
 from controller.plan import Plan
 from drivers.points import Quality
 
@@ -107,6 +107,11 @@ def allowed_w(
     step = np.where(step > table.continuous[table.curve_of], np.minimum(step, protections.planned), 1.0)
     most = np.minimum(np.where(trip_used < PAID_BACK * budget, np.inf, most), step)
     return rating_w * most, np.where(trip_used < PAID_BACK * budget, np.inf, most)
+
+
+def left_s(protections: Protections, state: TripState) -> Floats:
+    """Time until each node trips at the load it was last seen at [N, s]; infinite where no state is kept."""
+    return time_to_trip(protections.table, state.trip_used, state.multiple)
 
 
 def loss_multiple(

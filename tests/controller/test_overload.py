@@ -51,6 +51,15 @@ def test_between_samples_the_larger_counts(b: Bench) -> None:
     assert followed(b, [70e3, 40e3, 40e3])["u2"] == pytest.approx(1 / 60 - 1 / 600)
 
 
+def test_time_left_is_that_of_the_load_last_seen(b: Bench) -> None:
+    plan, protections = b.plan, overload.compile_protections(b.plan)
+    n, u2 = len(plan.parent), plan.row_name.index("u2")
+    state = overload.TripState(np.full(n, 0.5), np.where(np.arange(n) == u2, 1.2, 1.0))
+    left_s = overload.left_s(protections, state)
+    assert left_s[u2] == 30.0
+    assert np.isinf(np.delete(left_s, u2)).all()
+
+
 def test_a_blind_node_counts_what_its_racks_may_draw(b: Bench) -> None:
     bad = [("u2", "power_w"), ("u1", "power_w"), ("u1", "apparent_va"), ("u1", "current_l1_a"), ("u1", "volt_l1_v")]
     bad += [("u1", "volt_l12_v"), ("u1", "current_a")]
