@@ -63,7 +63,9 @@ def allocate(
     lowest_w = least_w(plan, now.codes, plan.floor_w)
     cap_w = pace.settle(plan, rows, room_w, before_w, filled_w, lowest_w)
     cap_w = np.where(constant, np.minimum(cap_w, before_w), cap_w)  # what it is counted at is no cap for it
-    pressed = pace.under(rows, rows.dot(before_w) > room_w, len(cap_w))
+    full = rows.dot(before_w) > room_w
+    full[len(plan.row_name) :] = False  # a loss that has not happened presses nobody: the ramp has the time
+    pressed = pace.under(rows, full, len(cap_w))
     pressed |= (before_w > now.cap_w) | (now.codes > Shed.NONE)
     cap_w = pace.ramped(plan, pressed, before_w, cap_w)
     if since_s < TAKEOVER_S:

@@ -98,8 +98,13 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
 
 
 def _lost(plan: Plan, image: Image) -> tuple[int, ...]:
-    """Losses of the list that have happened."""
-    cases = np.concatenate([plan.case_of_node[image.lost_node], plan.case_of_unit[image.lost_unit]])
+    """Losses of the list that have happened; a cooling unit that stopped with its feed is part of that loss."""
+    nodes = plan.case_of_node[image.lost_node]
+    alone = image.lost_unit.copy()
+    for case in nodes.tolist():
+        if case in plan.stops:
+            alone &= ~plan.stops[case]
+    cases = np.concatenate([nodes, plan.case_of_unit[alone]])
     return tuple(sorted(cases[cases >= 0].tolist()))
 
 

@@ -98,6 +98,7 @@ class Plan:
     losses: Losses
     case_of_node: Ints  # [N] the loss of this node, -1 if it is not on the list
     case_of_unit: Ints  # [U] the same of cooling units
+    stops: dict[int, Bools]  # losses of nodes: cooling units [U] that stop with them
     refed: dict[int, Bools]  # losses after which ties close: nodes [N] that carry more then
 
 
@@ -190,6 +191,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         losses=losses,
         case_of_node=_cases(losses, [x.id for x in site.nodes]),
         case_of_unit=_cases(losses, [x.id for x in site.cooling]),
+        stops=_stops(losses, [(x.kind, x.id) for x in site.cooling]),
         refed=_refed(losses, n),
     )
 
@@ -197,6 +199,16 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
 def _cases(losses: Losses, ids: list[str]) -> Ints:
     number = {case.id: i for i, case in enumerate(losses.cases)}
     return np.array([number.get(name, -1) for name in ids], dtype=np.int64)
+
+
+def _stops(losses: Losses, units: list[tuple[str, str]]) -> dict[int, Bools]:
+    columns = np.array([losses.building.column[unit] for unit in units], dtype=np.int64)
+    out: dict[int, Bools] = {}
+    for i, case in enumerate(losses.cases):
+        stopped = np.isin(columns, case.stages[0].stopped)
+        if stopped.any():
+            out[i] = stopped
+    return out
 
 
 def _refed(losses: Losses, nodes: int) -> dict[int, Bools]:

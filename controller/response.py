@@ -18,6 +18,7 @@ RESOLVE_S = 5.0  # between two solutions of a loss that stands
 SETTLED_S = 60.0  # after a loss its ceilings only fall; later they follow demand, too
 SHED_AFTER_S = 5.0  # floors that do not fit for so long are no bad reading
 WAKE_AFTER_S = 60.0  # shed jobs come back when they have fitted for so long ..
+OTHER_MOST = 2.0  # times the other load by the site file: beyond it a meter is more likely wrong than right
 WAKE_MARGIN = 0.02  # .. with this share of every limit to spare
 
 
@@ -92,16 +93,33 @@ def _again(kit: Kit, now_s: float, known: Estimate, limits: Limits, cap_w: Float
 def _short(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:
     """Go down the ladder where floors have not fitted for a while."""
     floor_w, reach = _floors(kit.plan, known)
+    room_w = _sure_room(kit.plan, known, limits)
     least_w = shed.least_w(kit.plan, now.codes, floor_w)
-    count = len(kit.plan.row_name)
-    over = known.rows.dot(least_w)[:count] > limits.room_w[:count] * (1.0 + 1e-9) + 1.0
-    if not over.any():
+    if not (known.rows.dot(least_w) > room_w * (1.0 + 1e-9) + 1.0).any():
         return replace(now, short_s=np.inf)
     now = replace(now, short_s=min(now.short_s, now_s))
     if now_s - now.short_s < SHED_AFTER_S:
         return now
-    down = shed.ladder(kit.plan, known.rows, limits.room_w, floor_w, _names(kit.plan), now.codes, reach)
+    down = shed.ladder(kit.plan, known.rows, room_w, floor_w, _names(kit.plan), now.codes, reach)
     return replace(now, codes=down.codes, said=tuple(dict.fromkeys(now.said + down.said)))
+
+
+def _sure_room(plan: Plan, known: Estimate, limits: Limits) -> Floats:
+    """Room by which jobs may be stopped [K + J, W]: no single instrument's word does it.
+
+    Electrical limits of several racks only, with no more other load than twice what the site file knows of. Where
+    coolant stands still at a rack its own protection acts; what a lost cooling unit leaves is its loss's to say.
+    """
+    room_w = np.full(len(limits.room_w), np.inf)
+    count = len(known.other_w)
+    most_w = OTHER_MOST * plan.design_other_w + np.minimum(known.other_w, 0.0)
+    sure_w = limits.limit_w[:count] - np.minimum(known.other_w, most_w)
+    electrical = np.zeros(count, dtype=np.bool_)
+    electrical[plan.node_row] = True
+    electrical[plan.envelope_row] = True
+    electrical &= ~plan.single
+    room_w[:count][electrical] = np.maximum(sure_w, limits.room_w[:count])[electrical]
+    return room_w
 
 
 def _waking(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:

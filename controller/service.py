@@ -23,6 +23,7 @@ from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
+from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
 from drivers.site.model import Site
@@ -33,6 +34,7 @@ STEP_BUDGET_S = 0.5
 NOTIFY_S = 0.1
 REFUSED_S = 600.0  # how long an alarm names a refused act
 LEAVE_S = 60.0  # longest ramp to the safe caps at a clean stop
+LOOK_S = 0.25  # between two looks for losses
 IDLE_S = 0.1  # between two looks for questions while nothing else is to do
 Sink = Callable[[dict[str, Any]], None]
 
@@ -82,6 +84,7 @@ class Service:
         self._refused_s = -np.inf
         self._jitter_s: deque[float] = deque(maxlen=600)
         self._prepare = Prepare(self._plan)
+        self._watch, self._look_s, self._called = Watch(self._plan), -np.inf, False
         self._ask = Ask(folder, self._answer)
         self.stop = asyncio.Event()
 
@@ -114,10 +117,26 @@ class Service:
         """Until the next tick; the time is for questions and background work, by turns with the wires' readers."""
         served = False
         while (left_s := due_s - self._clock.now_s() - SLICE_S) > SLICE_S:
+            self._look()
             served = not served and self._ask.serve(left_s)  # however many ask, the other work goes on
             busy = served or self._prepare.advance(left_s)
             await self._clock.sleep_until(min(due_s, self._clock.now_s() + (SLICE_S if busy else IDLE_S)))
         await self._clock.sleep_until(due_s)
+
+    def _look(self) -> None:
+        """Four times a second: what has just been lost gets a cycle of its own, a look later, when meters show it."""
+        now_s = self._clock.now_s()
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + LOOK_S
+        if self._called:
+            self._called = False
+            self._tick(now_s, now_s)
+            return
+        try:
+            self._called = self._watch.changed(self._building.snapshot(now_s))
+        except Exception:
+            logging.exception("the look between cycles failed; the next cycle sees what it sees")
 
     def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a question from the latest finished cycle."""
@@ -145,6 +164,7 @@ class Service:
             sets = self._prepare.prepared.sets
             ready = sets.of_loss if sets else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
+            self._watch.changed(shot)
             self._building.send(commands)
         except Exception:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps
