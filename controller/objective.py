@@ -1,12 +1,22 @@
-"""What the filling is for: tenants' guarantees first, then fair levels or the most work."""
+"""What the filling is for: tenants' guarantees first, then fair levels or the most work; and the price of a row."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from controller.frames import Floats, Ints
-from controller.kernels.fill import FillInputs, FillTopology, fill
+from controller.frames import Bools, Floats, Ints
+from controller.kernels.fill import FillInputs, FillResult, FillTopology, fill, level_of
+from controller.kernels.work import WorkResult, throughput
 from controller.plan import Plan
+
+Objective = Literal["fair", "throughput"]
+STEP_W = 1000.0  # a price is what one kW more gains
+SHARP, SHARP_ROUNDS = 1e-5, 200  # how near the bounds must be for prices to mean something, and the most it may take
+TIGHT = 1e-9  # relative
+FILLED = 1e-3  # relative: a row with a price this near its limit holds its gangs
 
 
 @dataclass(frozen=True)
@@ -52,3 +62,125 @@ def guarantee_stage(promised: Guarantees | None, topology: FillTopology, inputs:
     demand_w = np.where(mine, inputs.demand_w, least_w)
     first = replace(inputs, floor_w=least_w, demand_w=demand_w, ceiling_w=ceiling_w, limit_w=limit_w)
     return np.asarray(np.maximum(fill(topology, first).power_w, inputs.floor_w))
+
+
+def served(
+    objective: Objective,
+    topology: FillTopology,
+    inputs: FillInputs,
+    weight: Floats,
+    promised: Guarantees | None = None,
+) -> FillResult:
+    """Powers and levels of the site's objective, guarantees first; what binds them as `fill` says it.
+
+    weight [G]: worth of a rack at full level, for `throughput` only. There a gang's row is the tight one that costs
+    it most, and its level is that of the curves themselves.
+    """
+    given = replace(inputs, floor_w=guarantee_stage(promised, topology, inputs))
+    if objective == "fair":
+        return fill(topology, given)
+    return _as_filling(topology, given, throughput(topology, given, weight))
+
+
+def _as_filling(topology: FillTopology, inputs: FillInputs, result: WorkResult) -> FillResult:
+    """An answer for the most work in the words of the filling."""
+    coef = topology.coef if inputs.coef is None else inputs.coef
+    rows = len(topology.row_start) - 1
+    of_entry = np.repeat(np.arange(rows), np.diff(topology.row_start))
+    load_w, floors_w = (
+        np.bincount(of_entry, coef * w[topology.row_rack], minlength=rows).astype(np.float64)
+        for w in (result.power_w, inputs.floor_w)
+    )
+    full = load_w >= inputs.limit_w * (1.0 - np.where(result.price > 0.0, FILLED, TIGHT))
+    demand_w = np.maximum(inputs.demand_w, inputs.floor_w)
+    level = level_of(topology, inputs, result.power_w)
+    return FillResult(
+        power_w=result.power_w,
+        level=level,
+        binding_row=_binding(topology, inputs, result, level, load_w, full, of_entry),
+        at_floor=_none_of(topology, result.power_w > inputs.floor_w * (1.0 + TIGHT)),
+        row_load_w=load_w,
+        tight=full,
+        violated=floors_w > inputs.limit_w + TIGHT * np.maximum(np.abs(inputs.limit_w), floors_w),
+        over_ceiling=(inputs.ceiling_w < inputs.floor_w) & (inputs.ceiling_w < demand_w),
+    )
+
+
+def _none_of(topology: FillTopology, racks: Bools) -> Bools:
+    """Gangs none of whose racks is marked [G]."""
+    return np.asarray(np.bincount(topology.gang_of, racks, minlength=len(topology.gang_class)) == 0.0)
+
+
+def _binding(
+    topology: FillTopology,
+    inputs: FillInputs,
+    result: WorkResult,
+    level: Floats,
+    load_w: Floats,
+    full: Bools,
+    of_entry: Ints,
+) -> NDArray[np.int32]:
+    """What holds each gang, as in FillResult.binding_row: of its rows the dearest, among equals the fullest."""
+    gangs = len(topology.gang_class)
+    bound = np.full(gangs, -1, dtype=np.int32)
+    coef = topology.coef if inputs.coef is None else inputs.coef
+    loaded = np.flatnonzero(coef > 0.0)
+    gang, row = topology.gang_of[topology.row_rack[loaded]], of_entry[loaded]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        use = np.nan_to_num(load_w / inputs.limit_w, posinf=0.0)
+    order = np.lexsort((use[row], full[row], result.price[row] * coef[loaded]))
+    bound[gang[order]] = row[order]  # the last written is the dearest
+    ceiling_w = np.maximum(inputs.ceiling_w, inputs.floor_w)
+    own = np.flatnonzero((ceiling_w < inputs.demand_w) & (result.power_w >= ceiling_w * (1.0 - TIGHT)))
+    bound[topology.gang_of[own]] = -2 - own
+    bound[level >= 1.0 - TIGHT] = -1
+    return bound
+
+
+def work_of(topology: FillTopology, level: Floats, weight: Floats) -> float:
+    """Weighted work of levels [G]: racks' worth."""
+    return float(np.bincount(topology.gang_of, minlength=len(level)) * weight @ level)
+
+
+def row_price(
+    objective: Objective,
+    topology: FillTopology,
+    inputs: FillInputs,
+    weight: Floats,
+    row: int,
+    promised: Guarantees | None = None,
+    base: float | None = None,
+) -> float:
+    """Weighted work (racks' worth) gained when the limit of a row [W] rises by 1 kW and all is solved again.
+
+    `base`: weighted work as it is, where it is known already. Zero or negative where it is so: fairness may spend
+    the kW on a gang that gives less for it. Under `throughput` the dual of the linear program, which never is negative.
+    """
+    given = replace(inputs, floor_w=guarantee_stage(promised, topology, inputs))
+    if objective == "throughput":
+        return float(STEP_W * throughput(topology, given, weight, near=SHARP, most_rounds=SHARP_ROUNDS).price[row])
+    if base is None:
+        base = work_of(topology, fill(topology, given).level, weight)
+    limit_w = inputs.limit_w.copy()
+    limit_w[row] += STEP_W
+    more = served(objective, topology, replace(inputs, limit_w=limit_w), weight, promised)
+    return work_of(topology, more.level, weight) - base
+
+
+def prices(
+    objective: Objective,
+    topology: FillTopology,
+    inputs: FillInputs,
+    weight: Floats,
+    promised: Guarantees | None = None,
+) -> Iterator[tuple[int, float]]:
+    """(row, price) of every tight row, one solve at a time: between two the caller may rest. Others cost nothing."""
+    if objective == "throughput":
+        given = replace(inputs, floor_w=guarantee_stage(promised, topology, inputs))
+        price = throughput(topology, given, weight, near=SHARP, most_rounds=SHARP_ROUNDS).price
+        yield from ((int(row), float(STEP_W * price[row])) for row in np.flatnonzero(price))
+        return
+    now = served(objective, topology, inputs, weight, promised)
+    base = work_of(topology, now.level, weight)
+    for row in np.flatnonzero(now.tight):
+        yield int(row), row_price(objective, topology, inputs, weight, int(row), promised, base)

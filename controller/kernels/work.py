@@ -22,6 +22,8 @@ from controller.kernels.work_solve import solve
 __all__ = ["WorkResult", "hull_above_knee", "throughput"]
 
 Floats = NDArray[np.float64]
+NEAR = 5e-4  # of the work above the lowest levels: bounds this near end it
+MOST_ROUNDS = 60
 ALLOWED = 1e-12  # relative: rows end this far below their limits
 
 
@@ -42,10 +44,18 @@ class WorkResult:
     rounds: int
 
 
-def throughput(topology: FillTopology, inputs: FillInputs, weight: Floats, price: Floats | None = None) -> WorkResult:
+def throughput(
+    topology: FillTopology,
+    inputs: FillInputs,
+    weight: Floats,
+    price: Floats | None = None,
+    near: float = NEAR,
+    most_rounds: int = MOST_ROUNDS,
+) -> WorkResult:
     """The most work; weight [G] >= 0 per rack of each gang. `price` [K], of an earlier answer, saves rounds.
 
-    FillError on arrays that do not fit or unknown values.
+    It ends when the bounds are `near` (relative, above the lowest levels) or after `most_rounds`. FillError on arrays
+    that do not fit or unknown values.
     """
     _check(topology, inputs, weight)
     coef = np.asarray(topology.coef if inputs.coef is None else inputs.coef, np.float64)
@@ -63,7 +73,7 @@ def throughput(topology: FillTopology, inputs: FillInputs, weight: Floats, price
     prices = np.zeros(len(limit_w)) if price is None else np.maximum(np.asarray(price, np.float64), 0.0)
     level, worth, rounds = solve(
         topology.gang_of, topology.gang_start, topology.gang_rack, topology.row_start, topology.row_rack, coef,
-        racks.floor_w, racks.at_w, racks.per_w, low, high, full, limit_w, prices,
+        racks.floor_w, racks.at_w, racks.per_w, low, high, full, limit_w, prices, near, most_rounds,
     )  # fmt: skip
     power_w = _powers(topology, racks, coef, limit_w, level)
     paid = np.where(prices > 0.0, limit_w - _loads(topology, coef, racks.floor_w), 0.0) @ prices

@@ -23,18 +23,16 @@ from controller.kernels.work_primal import make_fit
 from controller.kernels.work_rows import choose, clear, load_at
 from controller.kernels.work_setup import Floats, Ints, Longs, lay_knots, lay_pairs, lay_slopes, rows_loads
 
-MOST_ROUNDS = 60  # of new last levels
 SWEEPS = 2  # over the rows in each round
 TRIES = 8  # of one row's price in each sweep
 LOOK = 5  # rounds between looks at the bounds
-NEAR = 5e-4  # of the work above the lowest levels: bounds this near end it
 
 
 @njit(cache=False)
 def rounds(
     room: Floats, weight: Floats, price: Floats, cost: Floats, level: Floats, best_price: Floats, best_level: Floats,
     pair_start: Ints, pair_gang: Ints, pair_row: Ints, pair_at: Longs, gain: Floats,
-    col_start: Ints, col_pair: Ints, knot_start: Ints, knot: Floats,
+    col_start: Ints, col_pair: Ints, knot_start: Ints, knot: Floats, near: float, most_rounds: int,
 ) -> int:  # fmt: skip
     """Write the best prices and levels found; the rounds needed."""
     stiff, want = np.empty(len(weight)), np.empty(len(weight))
@@ -43,7 +41,7 @@ def rounds(
         stiff[g] = max(weight[g], 1e-12) / max(high - low, 1e-9)
         level[g] = 0.5 * (low + high)
     active, most, bound = np.empty(len(room), np.int32), -1.0, np.inf
-    for number in range(1, MOST_ROUNDS + 1):
+    for number in range(1, most_rounds + 1):
         want[:] = weight + stiff * level
         choose(knot_start, knot, cost, want, stiff, level)
         n = 0
@@ -56,7 +54,7 @@ def rounds(
             for k in active[:n]:
                 clear(k, price, room, TRIES, pair_start, pair_gang, pair_at, gain, knot_start, knot, cost, want, stiff)
         choose(knot_start, knot, cost, want, stiff, level)
-        if number % LOOK:
+        if number % LOOK and number < most_rounds:
             continue
         now = upper_bound(price, room, weight, cost, knot_start, knot)
         if now < bound:
@@ -68,9 +66,9 @@ def rounds(
         )  # fmt: skip
         if work > most:
             most, best_level[:] = work, trial
-        if bound - most <= NEAR * bound:
+        if bound - most <= near * bound:
             return number
-    return MOST_ROUNDS
+    return most_rounds
 
 
 @njit(cache=False)
@@ -94,7 +92,7 @@ def columns(pair_start: Ints, pair_gang: Ints, gangs: int) -> tuple[Ints, Ints, 
 def solve_all(
     gang_of: Ints, gang_start: Ints, gang_rack: Ints, row_start: Ints, row_rack: Ints, coef: Floats,
     floor_w: Floats, at_w: Floats, per_w: Floats, low: Floats, high: Floats, weight: Floats, limit_w: Floats,
-    price_w: Floats,
+    price_w: Floats, near: float, most_rounds: int,
 ) -> tuple[Floats, Floats, int]:  # fmt: skip
     """Everything, from racks and rows on; price_w [K] is where prices begin and, at the end, the best ones."""
     knot_start, knot, thinned = lay_knots(gang_start, gang_rack, floor_w, at_w, per_w, low, high)
@@ -115,7 +113,7 @@ def solve_all(
     best_price, best_level = price.copy(), low.copy()
     needed = rounds(
         room, weight, price, cost, level, best_price, best_level, pair_start, pair_gang, pair_row, pair_at, gain,
-        col_start, col_pair, knot_start, knot,
+        col_start, col_pair, knot_start, knot, near, most_rounds,
     )  # fmt: skip
     price_w[:] = 0.0
     price_w[rows] = best_price
@@ -132,18 +130,18 @@ Solve = Callable[..., tuple[NDArray[Any], NDArray[Any], int]]
 def _entry(digest: int) -> Solve:
     """The function called from Python; `digest` is that of the sources it calls into."""
 
-    @njit(cache=True)
+    @njit(cache=True, nogil=True)
     def solve(
         gang_of: Ints, gang_start: Ints, gang_rack: Ints, row_start: Ints, row_rack: Ints, coef: Floats,
         floor_w: Floats, at_w: Floats, per_w: Floats, low: Floats, high: Floats, weight: Floats, limit_w: Floats,
-        price_w: Floats,
+        price_w: Floats, near: float, most_rounds: int,
     ) -> tuple[Floats, Floats, int]:  # fmt: skip
         """Levels [G], what each gang adds to the upper bound [G], rounds; the prices [K] are left in price_w."""
         if digest < 0:
             price_w[:] = 0.0
         return solve_all(
             gang_of, gang_start, gang_rack, row_start, row_rack, coef, floor_w, at_w, per_w, low, high, weight,
-            limit_w, price_w,
+            limit_w, price_w, near, most_rounds,
         )  # fmt: skip
 
     return solve
