@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.kernels.fill import Curve, FillError, FillInputs, FillTopology, build_topology, fill
+from controller.kernels.warm import warm, work_test
 from controller.kernels.work import hull_above_knee, throughput
 from drivers.site import catalog
 
@@ -118,3 +119,12 @@ def test_wrong_inputs_are_refused() -> None:
     for what, weight in wrong:
         with pytest.raises(FillError):
             throughput(topology, what, weight)
+
+
+def test_the_start_proves_the_kernel_on_a_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert work_test() == ""
+    assert warm(budget_ms=1e3, objective="throughput").ok
+    wrong = np.array([9.0, 9.0, 0.1])
+    monkeypatch.setattr("controller.kernels.warm.throughput", lambda *case: throughput(*case[:2], wrong))
+    assert "most work of the known case" in warm(objective="throughput").problem
+    assert warm(budget_ms=1e3).ok
