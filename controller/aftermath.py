@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.contingency import Water
+from controller.contingency import Stage, Water
 from controller.contingency.water import START_S
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.kernels.fill import Curve
@@ -104,6 +104,11 @@ def counted_w(kit: Kit, estimate: Estimate, cap_w: Floats, codes: Codes | None) 
     return np.where(np.isfinite(estimate.constant_w), estimate.constant_w, held_w)
 
 
+def in_stage(stage: Stage) -> str:
+    """` (tie-sub closed)`; nothing at the instant."""
+    return "" if stage.name == "instant" else f" ({stage.name})"
+
+
 def urgent(kit: Kit, after: After) -> Bools:
     """Hot heat cells that cannot wait for the next stage to be seen [H]: ties that close first bring units back."""
     out, act_s = after.hot, float(kit.plan.losses.act_s.max())
@@ -126,13 +131,16 @@ def survivors(
     room_w = after.limit_w[cells] - np.maximum(estimate.other_w[plan.node_row][node], 0.0)
     room_w = room_w - losses.delta_moved_w[cells]
     nodes = plan.site.nodes
-    names = [f"{nodes[n].kind} {nodes[n].id}" for n in node.tolist()]
+    names = [f"{nodes[n].kind.replace('_', ' ')} {nodes[n].id}" for n in node.tolist()]
+    at = zip(losses.delta_case[cells].tolist(), losses.delta_stage[cells].tolist(), strict=True)
+    names = [name + in_stage(losses.cases[c].stages[s]) for name, (c, s) in zip(names, at, strict=True)]
     if len(heat):
         loops = [kit.heat_of[h].loop for h in heat]
         racks = [np.flatnonzero(plan.loop_of == k) for k in loops]
         rows = _stacked(rows, racks)
         room_w = np.concatenate([room_w, after.heat_limit_w[heat]])
-        names += [f"loop {plan.site.loops[k].id}" for k in loops]
+        stages = [losses.cases[kit.heat_case[h]].stages[kit.heat_stage[h]] for h in heat]
+        names += [f"loop {plan.site.loops[k].id}{in_stage(s)}" for k, s in zip(loops, stages, strict=True)]
     return rows, np.maximum(room_w, 0.0), tuple(names)
 
 

@@ -42,9 +42,10 @@ def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tu
     start = before or State("", 0.0, frozenset())
     out: list[State] = []
     for ties in (True, False):
+        waited = not ties and any(s.fed != start.fed for s in out)
         for state in _branch(b, lost, start, ties):
             if not any(state.same(s) for s in out):
-                out.append(state)
+                out.append(replace(state, name=f"no tie closed, {state.name}") if waited else state)
     rode = frozenset().union(*(s.riding for s in out))
     if rode and not before:
         battery_s = b.site.control.ups_battery_s
