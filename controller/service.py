@@ -134,7 +134,7 @@ class Service:
             self._tick(now_s, now_s)
             return
         try:
-            self._called = self._watch.changed(self._building.snapshot(now_s))
+            self._called = self._watch.changed(*self._building.glance(self._watch.slots, now_s))
         except Exception:
             logging.exception("the look between cycles failed; the next cycle sees what it sees")
 
@@ -164,7 +164,7 @@ class Service:
             sets = self._prepare.prepared.sets
             ready = sets.of_loss if sets else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
-            self._watch.changed(shot)
+            self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
             self._building.send(commands)
         except Exception:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps

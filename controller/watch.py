@@ -6,9 +6,9 @@ decided in the cycle.
 
 import numpy as np
 
-from controller.frames import Bools, Ints
+from controller.frames import Bools, Codes, Floats, Ints
 from controller.plan import Plan
-from drivers.points import Quality, Snapshot
+from drivers.points import Quality
 
 DEAD_VOLT_SHARE = 0.5  # of nominal
 
@@ -19,15 +19,14 @@ class Watch:
     def __init__(self, plan: Plan) -> None:
         watched = np.array([n.kind != "pdu" for n in plan.site.nodes]) & (plan.node_slot.volt >= 0)
         units = plan.unit_slot[plan.unit_slot >= 0]
-        self._slots: Ints = np.concatenate([plan.node_slot.volt[watched], units])
+        self.slots: Ints = np.concatenate([plan.node_slot.volt[watched], units])
         least_v = DEAD_VOLT_SHARE * plan.volt_v[watched] / plan.node_slot.volt_scale[watched]
         self._least = np.concatenate([least_v, np.full(len(units), 0.5)])
-        self._gone: Bools = np.zeros(len(self._slots), dtype=np.bool_)
+        self._gone: Bools = np.zeros(len(self.slots), dtype=np.bool_)
 
-    def changed(self, shot: Snapshot) -> bool:
-        """Whether a look at the readings of this moment differs from the last look; a silent meter says nothing."""
-        good = shot.quality[self._slots] == Quality.GOOD
-        gone = np.where(good, shot.value[self._slots] < self._least, self._gone)
+    def changed(self, value: Floats, quality: Codes) -> bool:
+        """Whether the readings of `slots` at this moment differ from the last look; a silent meter says nothing."""
+        gone = np.where(quality == Quality.GOOD, value < self._least, self._gone)
         changed = bool((gone != self._gone).any())
         self._gone = gone
         return changed

@@ -6,7 +6,7 @@ from drivers.clock import Clock
 from drivers.inventory import compile_inventory
 from drivers.modbus.reader import ModbusReader
 from drivers.mqtt.wires import MqttWires
-from drivers.points import Snapshot
+from drivers.points import Floats, Ints, Qualities, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.wires import CapCommand, Command, LinkHealth
@@ -35,6 +35,11 @@ class Building:
         """Every point at `now_s` [s, monotonic]."""
         self._modbus.collect(now_s)
         return self._table.snapshot(now_s)
+
+    def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
+        """Values and qualities of a few points at `now_s` [s, monotonic], without a copy of all the others."""
+        self._modbus.collect(now_s)
+        return self._table.glance(slots, now_s)
 
     def send(self, commands: Sequence[Command]) -> int:
         """Queue commands, never wait; the number taken."""

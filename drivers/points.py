@@ -52,9 +52,16 @@ class PointTable:
 
     def snapshot(self, now_s: float) -> Snapshot:
         """Frozen copy at `now_s` [s]; quality decays with age, time stays what it was."""
-        old = (self.quality < Quality.STALE) & (now_s - self.time_s > self.max_age_s)
-        quality = np.where(old, np.uint8(Quality.STALE), self.quality)
-        shot = Snapshot(now_s, self.value.copy(), quality, self.time_s.copy())
+        shot = Snapshot(now_s, self.value.copy(), self._aged(slice(None), now_s), self.time_s.copy())
         for array in (shot.value, shot.quality, shot.time_s):
             array.flags.writeable = False
         return shot
+
+    def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
+        """Values and qualities of a few points at `now_s` [s], as a snapshot would have them."""
+        return self.value[slots], self._aged(slots, now_s)
+
+    def _aged(self, slots: Ints | slice, now_s: float) -> Qualities:
+        quality = self.quality[slots]
+        old = (quality < Quality.STALE) & (now_s - self.time_s[slots] > self.max_age_s[slots])
+        return np.where(old, np.uint8(Quality.STALE), quality)

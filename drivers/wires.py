@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drivers.lease import Lease
-from drivers.points import Snapshot
+from drivers.points import Floats, Ints, Qualities, Snapshot
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class Wires(Protocol):
 
     def snapshot(self, now_s: float) -> Snapshot:
         """Every point at `now_s` [s, monotonic]."""
+        ...
+
+    def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
+        """Values and qualities of a few points at `now_s` [s, monotonic]."""
         ...
 
     def send(self, commands: Sequence[Command]) -> int:

@@ -12,7 +12,7 @@ from controller.service import Service
 from drivers.building import Building
 from drivers.clock import VirtualClock
 from drivers.lease import Holder
-from drivers.points import Quality, Snapshot
+from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
 from drivers.wires import Command, LinkHealth
 
 Event = Callable[[], object]
@@ -52,6 +52,10 @@ class FakeBuilding:
             b.put(value, rack.id, report)
         self._table.put(np.arange(b.inventory.size), value, Quality.GOOD, now_s - 0.1)
         return self._table.snapshot(now_s)
+
+    def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
+        """What the table holds."""
+        return self._table.glance(slots, now_s)
 
     def send(self, commands: Sequence[Command]) -> int:
         """Leases reach their agents at once, unless these are deaf."""

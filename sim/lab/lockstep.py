@@ -15,7 +15,7 @@ from controller.frames import Frames, Mode, Requests
 from controller.plan import compile_plan
 from controller.watch import Watch
 from drivers.clock import VirtualClock
-from drivers.points import Quality, Snapshot
+from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.wires import CapCommand, Command, LinkHealth
@@ -50,6 +50,11 @@ class MemoryWires:
             slots = slab.start + np.flatnonzero(np.repeat(heard, len(slab.points)))
             self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
         return self.lens(self._table.snapshot(now_s))
+
+    def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
+        """A few of the points, as a snapshot shows them."""
+        shot = self.snapshot(now_s)
+        return shot.value[slots], shot.quality[slots]
 
     def send(self, commands: Sequence[Command]) -> int:
         """Hand leases to the agents at once; nothing arrives while the broker is gone."""
@@ -150,14 +155,14 @@ class LockStep:
     def _control(self, shot: Snapshot) -> Frames:
         frames, commands = cycle.step(self.plan, shot, self.requests, self.state, Prepared(self._sets))
         self._sets.look(frames)
-        self._watch.changed(shot)
+        self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
         self.wires.send(commands)
         return frames
 
     def _looks(self) -> bool:
         """The watch's look between cycles; readings are taken only where it could see something new."""
         before, self._live = self._live, self._status()
-        return before != self._live and self._watch.changed(self.wires.snapshot(self.clock.now_s()))
+        return before != self._live and self._watch.changed(*self.wires.glance(self._watch.slots, self.clock.now_s()))
 
     def _status(self) -> bytes:
         return self.plant.elec.live.tobytes() + self.plant.thermal.unit_ok.tobytes()

@@ -78,7 +78,7 @@ def test_a_transformer_is_found_lost_while_its_ups_rides_and_the_watch_calls_at_
     watch, called, found = Watch(lock.plan), [], []
     for _ in range(150):
         frames, truth = lock.cycle()
-        if watch.changed(lock.wires.snapshot(lock.clock.now_s())):
+        if watch.changed(*lock.wires.glance(watch.slots, lock.clock.now_s())):
             called.append(truth.t_s)
         if frames.image.lost_node.any():
             found.append((truth.t_s, [lock.plan.row_name[i] for i in np.flatnonzero(frames.image.lost_node)]))
