@@ -96,6 +96,9 @@ class Tables:
     meters: int = 0  # addresses used
 
 
+STATUS_S = 0.25  # whoever may be lost with more than one row of racks is read four times a second
+
+
 def spread(total: int, parts: int) -> tuple[int, ...]:
     """`total` things over `parts` places, as evenly as whole numbers allow, without runs of the larger."""
     return tuple((i + 1) * total // parts - i * total // parts for i in range(parts))
@@ -120,6 +123,7 @@ def add_node(t: Tables, plan: Plan, node: Node, aux: tuple[str, ...]) -> None:
             host=host,
             port=METER_PORT,
             measures=node.id,
+            period_s=1.0 if node.kind == "busway" else STATUS_S,
             fed_from=aux,
         )
     )
