@@ -141,7 +141,7 @@ def survivors(
         room_w = np.concatenate([room_w, after.heat_limit_w[heat]])
         stages = [losses.cases[kit.heat_case[h]].stages[kit.heat_stage[h]] for h in heat]
         names += [f"loop {plan.site.loops[k].id}{in_stage(s)}" for k, s in zip(loops, stages, strict=True)]
-    return rows, np.maximum(room_w, 0.0), tuple(names)
+    return rows, room_w, tuple(names)
 
 
 def _stacked(rows: Rows, more: list[Ints]) -> Rows:

@@ -30,9 +30,8 @@ class Shedding:
 
 def shed_w(plan: Plan, codes: Codes) -> Floats:
     """Power of each rack at its rung [R, W]; NaN where nothing is shed."""
-    idle_w = np.array([r.idle_w for r in plan.site.racks])
     share = np.array([np.nan, 1.0, SLOW_SHARE, DOWN_SHARE, 0.0])
-    return np.asarray(idle_w * share[codes])
+    return np.asarray(plan.idle_w * share[codes])
 
 
 def least_w(plan: Plan, codes: Codes, floor_w: Floats) -> Floats:
@@ -76,7 +75,7 @@ def release(
     codes = codes.copy()
     gangs = np.unique(plan.gang_of[codes > Shed.NONE])
     racks_of = [np.flatnonzero((plan.gang_of == g) & (codes > Shed.NONE)) for g in gangs]
-    lean_w = room_w * (1.0 - margin)
+    lean_w = room_w - margin * np.where(np.isfinite(room_w), np.abs(room_w), 0.0)
     for k in np.lexsort((gangs, plan.gang_class[gangs])):
         racks, kept = racks_of[k], codes[racks_of[k]]
         if reach is not None and not reach[racks].all():

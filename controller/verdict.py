@@ -36,6 +36,7 @@ class Verdict:
     margin: float  # share of what is allowed; inf without a survivor
     limit_s: float  # after the loss, until the first limit is reached at the caps of now: inf never
     secured: bool
+    dark: int  # racks without power at its worst stage
     reason: str
     would_help: str
 
@@ -121,12 +122,14 @@ def _easy(kit: Kit, case: int, worst: _Worst) -> Verdict:
         reason = "no load moves onto anything"
     if loss.kind == "storage":
         reason = "only what it discharges now comes back to its node, and the rows carry that already"
-    return _verdict(kit, loss, worst, secured=True, reason=reason + _uncooled(loss), would_help="")
+    return _verdict(kit, loss, worst, secured=True, reason=reason + _stranded(loss), would_help="")
 
 
-def _uncooled(loss: Loss) -> str:
-    hot = max(len(s.hot) for s in loss.stages)
-    return f"; {count(hot, 'rack')} without cooling: their own protection stops them" if hot else ""
+def _stranded(loss: Loss) -> str:
+    """Racks that stand still for want of power or cooling."""
+    dark, hot = max(len(s.dark) for s in loss.stages), max(len(s.hot) for s in loss.stages)
+    words = f"; {count(dark, 'rack')} without power{in_stage(worst_stage(loss))}" if dark else ""
+    return words + (f"; {count(hot, 'rack')} without cooling: their own protection stops them" if hot else "")
 
 
 def _judged(kit: Kit, case: int, worst: _Worst, after: After, fix: Correction, short: list[Short]) -> Verdict:
@@ -136,12 +139,12 @@ def _judged(kit: Kit, case: int, worst: _Worst, after: After, fix: Correction, s
     gives_w = float((after.held_w[fix.rack] - fix.cap_w).sum())
     if short or len(fix.shed_rack) or not fix.fits:
         reason, would_help = _not_secured(kit, loss, fix, short)
-        return _verdict(kit, loss, worst, secured=False, reason=reason, would_help=would_help)
+        return _verdict(kit, loss, worst, secured=False, reason=reason + _stranded(loss), would_help=would_help)
     lasts = f"{worst.name} has {duration(worst.limit_s)}" if np.isfinite(worst.limit_s) else "no protection counts"
     reason = f"{count(len(fix.rack), 'rack')} give {power(gives_w)} within {act_s:.1f} s; {lasts}"
     if not len(fix.rack):
         reason = f"{worst.name} has {duration(worst.limit_s)}: what comes back by then is seen first"
-    return _verdict(kit, loss, worst, secured=True, reason=reason + _uncooled(loss), would_help="")
+    return _verdict(kit, loss, worst, secured=True, reason=reason + _stranded(loss), would_help="")
 
 
 def _not_secured(kit: Kit, loss: Loss, fix: Correction, short: list[Short]) -> tuple[str, str]:
@@ -203,6 +206,7 @@ def _verdict(kit: Kit, loss: Loss, worst: _Worst, *, secured: bool, reason: str,
         margin=worst.margin,
         limit_s=worst.limit_s,
         secured=secured,
+        dark=max(len(s.dark) for s in loss.stages),
         reason=reason,
         would_help=would_help,
     )

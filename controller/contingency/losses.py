@@ -131,17 +131,17 @@ def _stage(
         more = router.carried(after, columns, own, started)
         emit(Change(*at, _with_recharge(b, router, after, more), less))
     dark = dead[dead < b.racks]
-    hot = {r for c in stopped if c in b.cooled for r in b.cooled[c]} - set(dark.tolist())
+    hot = {r for c in stopped - off if c in b.cooled for r in b.cooled[c]} - set(dark.tolist())
     return Stage(
         name=after.name,
         at_s=after.at_s,
         dead=tuple(sorted(after.dead)),
         fed=after.fed,
         riding=tuple(sorted(after.riding)),
-        stopped=tuple(sorted(c for c in stopped if c >= b.racks)),
+        stopped=tuple(sorted(c for c in stopped - off if c >= b.racks)),
         dark=dark,
         hot=np.array(sorted(hot), dtype=np.int64),
-        water=water_after(b, stopped, started),
+        water=water_after(b, stopped, started, off),
     )
 
 

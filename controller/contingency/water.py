@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.contingency.building import Building
+from controller.contingency.flow import standby
 from drivers.site.cooling import COOLANTS
 
 START_S = 10.0  # assumption: a standby unit runs 10 s after the unit that it replaces has stopped
@@ -19,18 +20,18 @@ class Water:
     gap_heat_w: float  # the same for the first START_S
 
 
-def water_after(b: Building, stopped: Iterable[int], started: Iterable[int]) -> tuple[Water, ...]:
-    """Loops with a unit among the stopped columns, standby units `started` in their place."""
+def water_after(b: Building, stopped: Iterable[int], started: Iterable[int], off: frozenset[int]) -> tuple[Water, ...]:
+    """Loops with a unit among the stopped columns, standby units `started` in their place; `off` were out before."""
     gone, more = set(stopped), set(started)
     loops = {x.id: i for i, x in enumerate(b.site.loops)}
-    hit = sorted({loops[b.site.cooling[b.unit[c]].loop] for c in gone if c in b.unit})
+    hit = sorted({loops[b.site.cooling[b.unit[c]].loop] for c in gone - off if c in b.unit})
     out = []
     for k in hit:
         units = [c for c, u in b.unit.items() if b.site.cooling[u].loop == b.site.loops[k].id]
         alive = {c for c in units if b.running[c]} - gone
         flow_lpm, heat_w = _carries(b, k, alive | (more & set(units)))
         gap_lpm, gap_w = _carries(b, k, alive)
-        before_lpm, before_w = _carries(b, k, {c for c in units if b.running[c]})
+        before_lpm, before_w = _carries(b, k, ({c for c in units if b.running[c]} - off) | standby(b, off))
         if min(heat_w, gap_w) < before_w or min(flow_lpm, gap_lpm) < before_lpm:
             out.append(Water(k, flow_lpm, heat_w, gap_w))
     return tuple(out)
