@@ -60,6 +60,7 @@ class Plan:
     gpu_w: Floats  # [R] GPU power at nameplate
     floor_w: Floats  # [R]
     max_w: Floats
+    idle_w: Floats
     safe_cap_w: Floats
     resolution_w: Floats
     reaction_s: Floats  # latency + 3 settling times of the rack's actuator
@@ -153,6 +154,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         gpu_w=np.array([r.max_w - r.other_w for r in site.racks]),
         floor_w=np.array([r.floor_w for r in site.racks]),
         max_w=np.array([r.max_w for r in site.racks]),
+        idle_w=np.array([r.idle_w for r in site.racks]),
         safe_cap_w=np.array([r.safe_cap_w for r in site.racks]),
         resolution_w=np.array([a.resolution_w for a in actuator]),
         reaction_s=np.array([a.latency_s + 3.0 * a.settle_s for a in actuator]),
