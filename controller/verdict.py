@@ -5,6 +5,7 @@ inside its continuous rating and every loop inside its heat limit, without shedd
 never counts; it is only named as what would help.
 """
 
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from controller.frames import Codes, Estimate, Floats, Limits
 from controller.kernels.trip import time_to_trip
 from controller.shortfall import Short, shortfall
 from controller.words import count, duration, power
+
+EASY_STEP = 50  # losses judged in one step of the background work
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,34 @@ def contingencies(
     kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes: Codes | None = None
 ) -> list[Verdict]:
     """The verdict on every loss at the caps in force [R], what is not secured first, then by margin."""
+    steps = contingencies_each(kit, estimate, limits, cap_w, codes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: list[Verdict] = end.value
+            return found
+
+
+def contingencies_each(
+    kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes: Codes | None = None
+) -> Generator[None, None, list[Verdict]]:
+    """The same in steps: one for each loss that overloads anything, one for some of the others."""
     after = overloads(kit, estimate, limits, cap_w, codes)
+    yield
     worst = _worst(kit, estimate, after)
     over = set(kit.plan.losses.delta_case[after.over].tolist()) | set(kit.heat_case[after.hot].tolist())
     out = []
     for case in range(len(kit.plan.losses.cases)):
         if case in over:
+            yield
             fix = corrective(kit, case, estimate, limits, cap_w, codes, after)
             short = shortfall(kit, case, estimate, after, fix)
             out.append(_judged(kit, case, worst.get(case, _Worst()), after, fix, short))
         else:
             out.append(_easy(kit, case, worst.get(case, _Worst())))
+        if case % EASY_STEP == 0:
+            yield
     return sorted(out, key=lambda v: (v.secured, v.margin, v.id))
 
 
