@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from controller.frames import Floats, Frames, Shed
+from controller.verdict import Verdict, contingencies
 from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.lockstep import LockStep
@@ -26,6 +27,7 @@ FAST_S, SETTLE_S, BEFORE_S = 60, 60, 20  # the window in which demand is seen is
 LEAST_S, QUIET_S = 25.0, 10.0  # a run ends early when nothing has moved for so long
 WATER = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time
 WATER_S = 60.0
+SAID = 8  # sentences kept of what was shed and why
 Say = Callable[[str], None]
 
 
@@ -63,6 +65,13 @@ def usual(lock: LockStep) -> Worked:
     return worked
 
 
+def verdict_of(lock: LockStep) -> list[Verdict]:
+    """What the controller says of every loss at this moment."""
+    frames = lock.cycle()[0]
+    orders = frames.orders
+    return contingencies(lock.state.allocate.kit, frames.estimate, frames.limits, orders.cap_w, orders.shed)
+
+
 def run_loss(
     lock: LockStep, element: Element, disobedient: float, seconds: float, seed: int, *, whole: bool = False
 ) -> Answer:
@@ -93,13 +102,7 @@ def run_loss(
         if not whole and _over(lock, record, element, lock.plant.t_s - start_s, seconds):
             break
     record.end(lock.plant)
-    return (
-        asdict(element)
-        | {"disobedient": disobedient}
-        | record.summary()
-        | _said(lock, before_w, seen)
-        | {"secured": None, "why": ""}
-    )
+    return asdict(element) | {"disobedient": disobedient} | record.summary() | _said(lock, before_w, seen)
 
 
 def _over(lock: LockStep, record: Record, element: Element, now_s: float, seconds: float) -> bool:
@@ -118,7 +121,8 @@ def _said(lock: LockStep, before_w: Floats, seen: Sequence[Frames]) -> dict[str,
     cut = np.zeros(len(lock.plan.max_w), dtype=bool)
     for frames in seen:
         cut |= frames.orders.cap_w < before_w - 0.01 * lock.plan.max_w
-    return {"cycles": len(seen), "racks_cut": int(cut.sum()), "shed": _shed(seen)}
+    said = tuple(dict.fromkeys(words for frames in seen for words in frames.proposal.said))
+    return {"cycles": len(seen), "racks_cut": int(cut.sum()), "shed": _shed(seen), "said": said[:SAID]}
 
 
 def _shed(seen: Sequence[Frames]) -> dict[str, int]:
@@ -135,6 +139,7 @@ def run_drill(site: Site, options: Options, say: Say) -> dict[str, Any]:
     say(f"bringing {site.name} to full demand ..")
     lock = at_full_demand(site, options.seed)
     before = usual(lock)
+    verdicts = {v.id: v for v in verdict_of(lock)}
     drawn = sample(site, options.losses, options.kinds, np.random.default_rng(options.seed))
     shares = [0.0] + [options.disobedient] * (options.disobedient > 0.0)
     cases = [(element, share) for share in shares for element in drawn]
@@ -148,9 +153,16 @@ def run_drill(site: Site, options: Options, say: Say) -> dict[str, Any]:
     except KeyboardInterrupt:
         stopped = True
         say(f"stopped after {len(runs)} of {len(tasks)} losses")
+    for run in runs:
+        verdict = verdicts[run["id"]]
+        run |= {"secured": verdict.secured, "why": verdict.reason, "limit_s": _finite(verdict.limit_s)}
     order = {(element.id, share): i for i, (element, share) in enumerate(cases)}
     runs.sort(key=lambda r: order[r["id"], r["disobedient"]])
     return {"runs": runs, "summary": summary(runs, before.share(), stopped)}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _line(number: int, of: int, run: Answer) -> str:
