@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Reason, Rows
 from controller.kernels.fill import Curve, FillInputs, FillResult, FillTopology, build_topology, fill
+from controller.objective import Guarantees, guarantees
+from controller.objective import served as served_by
 from controller.plan import Plan
 from controller.shed import shed_w
 from drivers.site import catalog
@@ -25,6 +27,8 @@ class Structure:
     served: FillTopology  # gangs by class
     surplus: FillTopology  # every rack its own gang, one class
     curve_of: NDArray[np.int32]  # [R]
+    promised: Guarantees | None
+    weight: Floats  # [G] worth of a rack at full level, for the most work: its GPUs' power, on average 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,16 @@ def compile_structure(plan: Plan) -> Structure:
         served=build_topology(plan.gang_of, plan.gang_class, *shared),
         surplus=build_topology(np.arange(len(plan.max_w)), np.zeros(len(plan.max_w)), *shared),
         curve_of=curve_of,
+        promised=guarantees(plan, kept),
+        weight=_weights(plan),
     )
+
+
+def _weights(plan: Plan) -> Floats:
+    """Mean GPU power of each gang's racks over the site's mean [G]: a rack of twice the power does twice the work."""
+    racks = np.maximum(np.bincount(plan.gang_of, minlength=len(plan.gang_class)), 1)
+    mean_w = np.bincount(plan.gang_of, plan.gpu_w, minlength=len(racks)) / racks
+    return np.asarray(mean_w / plan.gpu_w.mean())
 
 
 def rack_curves(plan: Plan) -> tuple[list[Curve], NDArray[np.int32]]:
@@ -124,8 +137,9 @@ class Served:
 
 
 def serve(plan: Plan, structure: Structure, rows: Rows, room_w: Floats, bound: Bounds) -> Served:
-    """The exact levels, class by class, up to every rack's demand."""
-    result = fill(structure.served, inputs(plan, structure, rows, room_w, bound))
+    """The levels of the site's objective, up to every rack's demand: guarantees first, then fair or the most work."""
+    given = inputs(plan, structure, rows, room_w, bound)
+    result = served_by(plan.site.control.objective, structure.served, given, structure.weight, structure.promised)
     reason, row = _binding(structure, result, bound.ceiling_row)
     tight, violated = np.zeros(len(structure.single), dtype=np.bool_), np.zeros(len(structure.single), dtype=np.bool_)
     tight[structure.kept], violated[structure.kept] = result.tight, result.violated
