@@ -17,6 +17,7 @@ from controller.shed import shed_w
 from drivers.site.cooling import COOLANTS
 
 TOLERANCE = 1e-9
+SEEN_S = 10.0  # until a tie that has closed, or has not, is seen and answered
 NO_FLOW_S = 25.0  # one 1.35 MW CDU with 550 kg of PG25 warms 0.6 K/s: 15 K (CONTROL.md, Limits)
 
 
@@ -102,6 +103,25 @@ def counted_w(kit: Kit, estimate: Estimate, cap_w: Floats, codes: Codes | None) 
     """What each rack is counted at: its cap, its rung, or its own constant where no cap works [R, W]."""
     held_w = cap_w if codes is None else np.fmin(cap_w, shed_w(kit.plan, codes))
     return np.where(np.isfinite(estimate.constant_w), estimate.constant_w, held_w)
+
+
+def may_come(kit: Kit, case: int, since_s: float, alive: Bools | None) -> Bools:
+    """Stages of a loss to prepare for, `since_s` after it [stages]; `alive` [N] are nodes seen with voltage.
+
+    What needs a tie that stays open is left out once its bus is alive, and before that while there is time to see it.
+    """
+    stages = kit.plan.losses.cases[case].stages
+    act_s = float(kit.plan.losses.act_s.max()) + SEEN_S
+    buses = {bus for s in stages for bus, _ in s.fed if bus in stages[0].dead}
+    closed = {bus for bus in buses if alive is not None and alive[bus]}
+    out = np.ones(len(stages), dtype=np.bool_)
+    for i, stage in enumerate(stages):
+        if stage.name == "source back":
+            continue
+        known_s = max((s.at_s for s in stages if s.fed and s.at_s < stage.at_s), default=np.inf)
+        waits = not stage.fed and known_s + act_s < stage.at_s and since_s + act_s < stage.at_s
+        out[i] = not waits and closed <= {bus for bus, _ in stage.fed}
+    return out
 
 
 def in_stage(stage: Stage) -> str:

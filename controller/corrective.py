@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from controller.aftermath import TOLERANCE, After, Kit, arrives_s, compile_kit, overloads, survivors, urgent
+from controller.aftermath import TOLERANCE, After, Kit, arrives_s, compile_kit, may_come, overloads, survivors, urgent
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows, Shed
 from controller.kernels.fill import FillInputs, build_topology, fill
 from controller.kernels.trip import time_to_trip
@@ -69,12 +69,20 @@ def corrective(
     cap_w: Floats,
     codes: Codes | None = None,
     after: After | None = None,
+    since_s: float = np.inf,
+    alive: Bools | None = None,
 ) -> Correction:
-    """The corrective set of one loss; `codes` [R] are rungs in force, `after` the overloads if they are known."""
+    """The corrective set of one loss; `codes` [R] are rungs in force, `after` the overloads if they are known.
+
+    `since_s` after the loss and with the nodes `alive` [N] now, some stages need no answer yet (aftermath.may_come).
+    """
     after = after or overloads(kit, estimate, limits, cap_w, codes)
     losses = kit.plan.losses
+    stages = may_come(kit, case, since_s, alive)
     cells = np.flatnonzero((losses.delta_case == case) & after.over)
+    cells = cells[stages[losses.delta_stage[cells]]]
     heat = np.flatnonzero((kit.heat_case == case) & urgent(kit, after))
+    heat = heat[stages[kit.heat_stage[heat]]]
     if not len(cells) and not len(heat):
         return nothing(case)
     rows, room_w, names = survivors(kit, estimate, after, cells, heat)
@@ -103,7 +111,7 @@ def solve_each(
     yield
     out: dict[int, Correction] = {}
     for case in np.union1d(kit.plan.losses.delta_case[after.over], kit.heat_case[urgent(kit, after)]).tolist():
-        out[case] = corrective(kit, case, estimate, limits, cap_w, codes, after)
+        out[case] = corrective(kit, case, estimate, limits, cap_w, codes, after, since_s=0.0)
         yield
     return Prepared(out)
 
@@ -126,11 +134,13 @@ def recheck(
     limits: Limits,
     cap_w: Floats,
     codes: Codes | None = None,
+    since_s: float = 0.0,
+    alive: Bools | None = None,
 ) -> Correction:
     """What to apply now: the prepared set, or that and what the present state asks beyond it."""
     now = np.zeros(len(cap_w), dtype=np.uint8) if codes is None else codes
     caps_w, rungs = correction.caps(cap_w), correction.codes(now)
-    more = corrective(kit, correction.case, estimate, limits, caps_w, rungs)
+    more = corrective(kit, correction.case, estimate, limits, caps_w, rungs, None, since_s, alive)
     caps_w, rungs = more.caps(caps_w), more.codes(rungs)
     rack, shed = np.flatnonzero(caps_w < cap_w), np.flatnonzero(rungs > now)
     said = tuple(dict.fromkeys(correction.said + more.said))

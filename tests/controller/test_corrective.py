@@ -132,7 +132,7 @@ def test_equal_frames_give_equal_sets_in_slices_and_at_once(hall: Bench) -> None
     one, two = (co.solve_all(kit, estimate, limits, cap_w).of_case for _ in range(2))
     assert one.keys() == two.keys()
     for case, set_ in one.items():
-        alone = co.corrective(kit, case, estimate, limits, cap_w)
+        alone = co.corrective(kit, case, estimate, limits, cap_w, since_s=0.0)
         for other in (two[case], alone):
             assert np.array_equal(set_.rack, other.rack)
             assert np.array_equal(set_.cap_w, other.cap_w)
@@ -174,3 +174,20 @@ def test_fast_racks_stand_in_for_slow_ones_until_those_have_acted() -> None:
         load_w = rack_load_w(After(b.site, frozenset(["u2"])), between_w)["u1"] + estimate.other_w[u1]
         assert (load_w <= estimate.rating_w[u1]) == stands_in, (load_w, estimate.rating_w[u1])
         assert set_.codes(np.zeros(4, dtype=np.uint8)).max() == Shed.NONE
+
+
+def test_what_needs_a_tie_to_stay_open_waits_until_that_is_seen(hall: Bench) -> None:
+    """A lost feed leaves a loop without coolers if its ties stay open; a closed tie takes that off the list."""
+    estimate, limits = full(hall)
+    kit, cap_w = co.compile_kit(hall.plan), hall.plan.max_w.copy()
+    case = next(c for c, x in enumerate(hall.plan.losses.cases) if x.id == "feed1")
+    ties = {bus for s in hall.plan.losses.cases[case].stages for bus, _ in s.fed}
+    alive = np.zeros(len(hall.site.nodes), dtype=np.bool_)
+
+    def said(since_s: float) -> str:
+        return " ".join(co.corrective(kit, case, estimate, limits, cap_w, since_s=since_s, alive=alive).said)
+
+    assert "no tie closed" not in said(0.0)
+    assert "no tie closed" in said(110.0)
+    alive[list(ties)] = True
+    assert "no tie closed" not in said(110.0)
