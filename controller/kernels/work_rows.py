@@ -82,18 +82,19 @@ def load_under(
         slack = np.inf
         for m in range(first, last):
             per = gain[b + m]
-            x = (want[g] - cost[m] - more * per) / stiff[g]
-            if x <= knot[m]:
+            pull = want[g] - cost[m] - more * per - stiff[g] * knot[m]
+            if pull <= 0.0:
                 if per > 0.0:
-                    to_rise = min(to_rise, stiff[g] * (knot[m] - x) / per)
+                    to_rise = min(to_rise, -pull / per)
                 break
-            if x < knot[m + 1]:
-                load_w += per * (x - knot[m])
+            step = knot[m + 1] - knot[m]
+            if pull < stiff[g] * step:
+                load_w += per * pull / stiff[g]
                 fall += per * per / stiff[g]
                 slack = np.inf
                 break
-            load_w += per * (knot[m + 1] - knot[m])
-            slack = stiff[g] * (x - knot[m + 1]) / per if per > 0.0 else np.inf
+            load_w += per * step
+            slack = (pull - stiff[g] * step) / per if per > 0.0 else np.inf
         to_fall = min(to_fall, slack)
     return load_w, fall, to_fall, to_rise
 

@@ -24,7 +24,7 @@ from controller.kernels.work_rows import choose, clear, load_at
 from controller.kernels.work_setup import Floats, Ints, Longs, lay_knots, lay_pairs, lay_slopes, rows_loads
 
 SWEEPS = 2  # over the rows in each round
-TRIES = 8  # of one row's price in each sweep
+TRIES = 6  # of one row's price in each sweep
 LOOK = 5  # rounds between looks at the bounds
 
 
