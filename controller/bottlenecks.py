@@ -87,8 +87,9 @@ def lines(found: Sequence[Bottleneck], shown: Sequence[Bottleneck]) -> list[str]
     if every or not idle:
         return out
     racks, missing_mw = sum(x.racks for x in idle), sum(x.missing_w for x in idle) / 1e6
-    limits = count(len(idle), "limit")
-    out.append(f"{'nothing':>9s}  {racks:5d} racks  {missing_mw:8.3f} MW  {limits}: another is full with each")
+    limits, most = count(len(idle), "limit"), max(idle, key=lambda x: x.missing_w)
+    figures = f"{'nothing':>9s}  {racks:5d} racks  {missing_mw:8.3f} MW"
+    out.append(f"{figures}  {limits}, another is full with each; {most.name} holds most")
     more = len(found) - len(named) - len(idle)
     return [*out, f"and {more} more: --all"] if more else out
 

@@ -96,6 +96,23 @@ def bottlenecks(site: SITE, every: ALL = False, as_json: JSON = False, state: ST
     _ask(site, state, as_json, {"ask": "bottlenecks", "all": every})
 
 
+@app.command("contingencies")
+def contingencies(site: SITE, every: ALL = False, as_json: JSON = False, state: STATE = None) -> None:
+    """Every single loss: worst survivor, margin, time to a limit, whether it is secured and what would secure it."""
+    _ask(site, state, as_json, {"ask": "contingencies", "all": every})
+
+
+@app.command("outage")
+def outage(
+    site: SITE,
+    element: Annotated[str, typer.Argument(metavar="ELEMENT", help="Id of a node, CDU, cooling unit or storage.")],
+    as_json: JSON = False,
+    state: STATE = None,
+) -> None:
+    """Before anyone switches an element out: who loses power, the caps, the losses no longer secured, the verdict."""
+    _ask(site, state, as_json, {"ask": "outage", "element": element})
+
+
 def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any]) -> None:
     """Ask the running controller, or the site file where none runs, and print the answer."""
     import json
@@ -106,9 +123,12 @@ def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any])
 
     try:
         site = resolve_site(name)
-        reply = ask.ask(acts.state_path(site, state), question)
+        long = question["ask"] == "outage"  # the controller gives its state for it, this process the time
+        reply = ask.ask(acts.state_path(site, state), {"ask": "now"} if long else question)
         if reply is None:
             reply = answers.answer(answers.by_design(site), question)
+        elif long:
+            reply = answers.answer(answers.by_state(site, reply), question)
     except (SiteError, answers.AskError) as error:
         _fail(str(error))
     if as_json:

@@ -15,6 +15,7 @@ from drivers.wires import LinkHealth
 
 CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
 TOP = 6
+WORST = 3  # losses that a frame names
 NOTHING_YET = Prepared()
 ILL_TOP = 16  # wires in trouble that a frame names; the rest are counted
 
@@ -92,12 +93,13 @@ def frame(
         "jobs": _jobs(plan, frames, is_capped),
         "reasons": _reasons(plan, frames, is_capped),
         "bottlenecks": _bottlenecks(prepared),
+        "security": _security(frames, prepared),
         "shed": alarms.shed(plan, frames),
         "points_per_s": sum(link.points_per_s for link in links),
         "wires": len(links),
         "wires_down": sum(not link.up for link in links),
         "links": [vars(link) for link in ill[:ILL_TOP]],
-        "alarms": alarms.standing(plan, frames, links, outranked) + list(said),
+        "alarms": alarms.standing(plan, frames, links, outranked, _lapsed(prepared)) + list(said),
         **timing,
     }
 
@@ -106,6 +108,26 @@ def _bottlenecks(prepared: Prepared) -> list[dict[str, Any]]:
     """The dearest limits as they were priced last."""
     found = prepared.tables.bottlenecks if prepared.tables else ()
     return [x.to_dict() | {"jobs": x.jobs[:TOP], "jobs_held": len(x.jobs)} for x in found[:TOP]]
+
+
+def _lapsed(prepared: Prepared) -> tuple[str, ...]:
+    return prepared.tables.lapsed if prepared.tables else ()
+
+
+def _security(frames: Frames, prepared: Prepared) -> dict[str, Any] | None:
+    """How many losses there are, which are not secured, and how old that knowledge and the corrective sets are."""
+    tables, sets, now_s = prepared.tables, prepared.sets, frames.image.now_s
+    if tables is None:
+        return None
+    keys = ("id", "kind", "survivor", "margin", "limit_s", "secured", "reason")
+    worst = [v.to_dict() for v in tables.verdicts[:WORST]]
+    return {
+        "losses": len(tables.verdicts),
+        "not_secured": len(tables.not_secured),
+        "worst": [{key: v[key] for key in keys} for v in worst],
+        "age_s": now_s - tables.at_s,
+        "sets_age_s": now_s - sets.at_s if sets else None,
+    }
 
 
 def _number(value: float) -> float | None:

@@ -15,6 +15,7 @@ from controller.corrective import Kit, compile_kit
 from controller.cycle import State
 from controller.frames import Frames
 from controller.plan import Plan
+from controller.verdict import Verdict, contingencies_each
 from drivers.clock import perf_s
 
 T = TypeVar("T")
@@ -47,11 +48,23 @@ class Moment:
 
 @dataclass(frozen=True)
 class Tables:
-    """Prices of one cycle."""
+    """Prices and verdicts of one cycle."""
 
     cycle: int
     at_s: float
     bottlenecks: tuple[bottlenecks.Bottleneck, ...]
+    verdicts: tuple[Verdict, ...]  # not secured first, then by margin
+    secured: frozenset[str]  # losses that have been secured in this or an earlier round
+
+    @property
+    def not_secured(self) -> tuple[Verdict, ...]:
+        """Losses that are not."""
+        return tuple(v for v in self.verdicts if not v.secured)
+
+    @property
+    def lapsed(self) -> tuple[str, ...]:
+        """Losses that were secured once and are not now."""
+        return tuple(v.id for v in self.not_secured if v.id in self.secured)
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,16 @@ def sets_each(kit: Kit, at: Moment) -> Generator[None, None, Sets]:
     return Sets(at.cycle, at.at_s, solved)
 
 
-def tables_each(plan: Plan, at: Moment) -> Generator[None, None, Tables]:
-    """Prices of the moment, step by step."""
-    ranked = yield from bottlenecks.rank_each(plan, at.frames, at.state)
-    return Tables(at.cycle, at.at_s, ranked)
+def tables_each(
+    plan: Plan, kit: Kit, at: Moment, before: frozenset[str] = frozenset()
+) -> Generator[None, None, Tables]:
+    """Prices and verdicts of the moment, step by step; `before` are losses that were secured earlier."""
+    frames = at.frames
+    orders = frames.orders
+    ranked = yield from bottlenecks.rank_each(plan, frames, at.state)
+    verdicts = yield from contingencies_each(kit, frames.estimate, frames.limits, orders.cap_w, orders.shed)
+    now = {v.id for v in verdicts if v.secured} if frames.estimate.covered else set()
+    return Tables(at.cycle, at.at_s, ranked, tuple(verdicts), before | now)
 
 
 def whole(steps: Generator[None, None, T]) -> T:
@@ -141,13 +160,17 @@ class Prepare:
         self.newest: Moment | None = None
         kit = compile_kit(plan)
         self._sets = Task(lambda at: sets_each(kit, at), SETS_S)
-        self._tables = Task(lambda at: tables_each(plan, at), TABLES_S)
+        self._tables = Task(lambda at: tables_each(plan, kit, at, self._secured()), TABLES_S)
         self._turn: deque[Task[Any]] = deque([self._sets, self._tables])
 
     @property
     def prepared(self) -> Prepared:
         """What is ready."""
         return Prepared(self._sets.result, self._tables.result)
+
+    def _secured(self) -> frozenset[str]:
+        """Losses that have been secured so far."""
+        return self._tables.result.secured if self._tables.result else frozenset()
 
     def look(self, frames: Frames, state: State) -> None:
         """Take a finished cycle for what begins next; what is under way stays with its own."""

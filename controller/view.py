@@ -62,11 +62,23 @@ def _head(frame: dict[str, Any], truth: dict[str, Any] | None) -> RenderableType
     if truth is not None:
         cooling = f"cooling {mw(truth['cooling_w'])}  losses {mw(truth['losses_w'])} MW"
         table.add_row("plant", f"true load {mw(truth['site_power_w'])} MW", cooling)
+    if frame["security"]:
+        table.add_row("security", *_secured(frame["security"]))
     if frame["bottlenecks"]:
         table.add_row("one more kW", *_top(frame["bottlenecks"][0]))
     cycle = f"cycle {frame['cycle']}  step {frame.get('step_ms', 0.0):.1f} ms  late {frame.get('late_cycles', 0)}"
     table.add_row("control", frame["mode"].upper(), f"{cycle}  points/s {frame.get('points_per_s', 0.0):,.0f}")
     return Panel(table, title="Headroom", border_style="grey50")
+
+
+def _secured(found: dict[str, Any]) -> tuple[RenderableType, str]:
+    """How many losses are not secured, the worst of them, and how old the corrective sets are."""
+    bad = found["not_secured"]
+    names = ", ".join(v["id"] for v in found["worst"] if not v["secured"])
+    age = "none yet" if found["sets_age_s"] is None else f"{found['sets_age_s']:.0f} s old"
+    text = Text(f"{found['losses']:,} losses, {bad} not secured", style="yellow" if bad else "")
+    more = ".." if bad > len(found["worst"]) else ""
+    return text, escape(f"{names}{more}{'; ' if names else ''}corrective sets {age}")
 
 
 def _top(found: dict[str, Any]) -> tuple[str, str]:

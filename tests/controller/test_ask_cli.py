@@ -34,7 +34,7 @@ def test_a_rack_is_explained_by_the_site_file_and_that_is_said(tmp_path: Path) -
     reply = told(folder, "explain", "hall", RACK)
     assert reply["source"] == NOTE
     assert reply["rack"] == RACK
-    assert reply["work_per_kw"] > 0.0
+    assert isinstance(reply["work_per_kw"], float)
     assert list(reply["lines"]) == result.stdout.splitlines()[1:]
 
 
@@ -44,12 +44,39 @@ def test_bottlenecks_are_ranked(tmp_path: Path) -> None:
     assert prices
     assert prices == sorted(prices, reverse=True)
     result = headroom("bottlenecks", "hall", "--state", str(tmp_path))
-    assert reply["bottlenecks"][0]["name"] in result.stdout
+    assert "racks" in result.stdout.splitlines()[2]
+    whole = headroom("bottlenecks", "hall", "--all", "--state", str(tmp_path))
+    assert all(x["name"] in whole.stdout for x in reply["bottlenecks"])
+
+
+def test_contingencies_are_a_table_worst_first(tmp_path: Path) -> None:
+    result = headroom("contingencies", "hall", "--state", str(tmp_path))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"({NOTE})"
+    assert " not secured" in lines[1]
+    assert lines[2].startswith("loss ")
+    assert " NO " in lines[3]
+    assert "--all" in lines[-1]
+    whole = headroom("contingencies", "hall", "--all", "--state", str(tmp_path)).stdout.splitlines()
+    assert len(whole) > len(lines)
+    reply = told(tmp_path, "contingencies", "hall", "--all")
+    assert reply["count"] == len(reply["losses"])
+
+
+def test_an_outage_is_judged_before_anyone_switches(tmp_path: Path) -> None:
+    result = headroom("outage", "hall", "h1b1u1", "--state", str(tmp_path))
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"({NOTE})\nWith ups h1b1u1 out")
+    reply = told(tmp_path, "outage", "hall", "h1b1u1")
+    assert reply["possible"] is True
+    assert len(reply["cap_w"]) == 64
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (("outage", "hall", "h1b1u9"), ("no element 'h1b1u9'", "Did you mean 'h1b1u")),
         (("explain", "hall", "h1b1r4-9"), ("no rack 'h1b1r4-9'", "Did you mean 'h1b1r4-")),
         (("explain", "hall", "zzz"), ("no rack 'zzz'", "racks.csv")),
         (("bottlenecks", "holl"), ("Did you mean 'hall'",)),

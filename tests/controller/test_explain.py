@@ -126,7 +126,7 @@ def test_limits_that_gain_nothing_alone_are_one_line() -> None:
     short, every = bottlenecks.lines(found, found[:1]), bottlenecks.lines(found, found)
     assert "pdu p2a" in short[1]
     assert "nothing" in short[2]
-    assert "1 limit:" in short[2]
+    assert "1 limit, another is full with each; pdu p0" in short[2]
     assert any("pdu p0" in x for x in every)
 
 

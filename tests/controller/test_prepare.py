@@ -4,6 +4,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers_control import Bench, Wiring, bench
 from helpers_service import Rig
@@ -55,11 +56,13 @@ def test_slicing_gives_what_comes_at_once(b: Bench, at: Moment, step_s: float) -
     slices = 0
     while work.advance(1.0):
         slices += 1
-    expected = whole(tables_each(b.plan, at))
-    assert work.prepared.tables == expected
+    kit = compile_kit(b.plan)
+    expected = whole(tables_each(b.plan, kit, at))
+    assert repr(work.prepared.tables) == repr(expected)  # a verdict may hold NaN
+    assert len(expected.verdicts) == len(b.plan.losses.cases)
     assert len(expected.bottlenecks) == b.racks
     assert slices >= (b.racks if step_s >= SLICE_S else 1)
-    sets = whole(sets_each(compile_kit(b.plan), at))
+    sets = whole(sets_each(kit, at))
     assert work.prepared.sets is not None
     assert repr(work.prepared.sets) == repr(sets)
     assert sets.of_loss.of_case
@@ -88,6 +91,26 @@ def test_each_round_begins_when_it_is_due(b: Bench, at: Moment) -> None:
         seen.append(work.prepared.tables.cycle - at.cycle)
     assert sorted(set(seen)) == [0, 10, 20, 30]
     assert TABLES_S == 10.0
+
+
+def test_a_loss_that_was_secured_once_and_is_not_now_has_lapsed(b: Bench, at: Moment) -> None:
+    kit = compile_kit(b.plan)
+    frames = at.frames
+    calm = replace(frames, orders=replace(frames.orders, cap_w=b.plan.floor_w.copy()))
+    first = whole(tables_each(b.plan, kit, Moment(calm, at.state)))
+    assert "u1" in first.secured
+    assert first.lapsed == ()
+    rating_w = frames.estimate.rating_w * np.where(np.arange(len(b.site.nodes)) == b.site.node_index["u0"], 0.3, 1.0)
+    weak = replace(calm, estimate=replace(calm.estimate, rating_w=rating_w))
+    second = whole(tables_each(b.plan, kit, Moment(weak, at.state), first.secured))
+    assert "u1" in second.lapsed
+    assert set(second.lapsed) <= {v.id for v in second.not_secured}
+    never = whole(tables_each(b.plan, kit, Moment(weak, at.state)))
+    assert "u1" not in never.lapsed
+    third = whole(tables_each(b.plan, kit, Moment(calm, at.state), second.secured))
+    assert third.lapsed == ()
+    blind = replace(calm, estimate=replace(calm.estimate, covered=False))
+    assert whole(tables_each(b.plan, kit, Moment(blind, at.state))).secured == frozenset()
 
 
 class Clocked:

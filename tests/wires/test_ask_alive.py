@@ -15,7 +15,9 @@ async def test_a_running_site_answers_and_misses_no_beat(tmp_path: Path) -> None
     async with Town(tmp_path) as town:
         await town.until(lambda: len(town.controller.lines) >= 8, 60)
         rack = town.site.racks[0].id
-        command = await town.start(Process("explain", str(town.path), rack, "--state", str(town.state)))
+        where = ("--state", str(town.state))
+        command = await town.start(Process("explain", str(town.path), rack, *where))
+        outage = await town.start(Process("outage", str(town.path), "h1b1u1", *where))
         late, began = town.frame["late_cycles"], town.frame["cycle"]
         asked = [{"ask": "explain", "rack": rack}, {"ask": "bottlenecks"}, {"ask": "explain", "rack": "nobody"}]
         replies = await asyncio.gather(*(asyncio.to_thread(_ask, town.state, q) for q in asked * 5))
@@ -23,6 +25,7 @@ async def test_a_running_site_answers_and_misses_no_beat(tmp_path: Path) -> None
         assert f"Rack {rack} may draw " in replies[0]["lines"][0]
         assert "no rack 'nobody'" in replies[2]["error"]
         assert await command.end() == 0, command.said
+        assert await outage.end() == 0, outage.said
         await town.until(lambda: town.frame["cycle"] >= began + 5, 30)
         assert town.frame["late_cycles"] == late
         assert json.dumps(town.frame["bottlenecks"]) is not None
