@@ -116,13 +116,13 @@ def bench(
     import json
     from collections.abc import Callable
 
-    from sim.lab.bench.fill import bench_fill
+    from sim.lab.bench.allocate import bench_allocate
     from sim.lab.bench.security import bench_security
     from sim.lab.bench.wires import bench_wires
 
     say = partial(typer.echo, err=True)
     benches: dict[str, Callable[[], dict[str, Any]]] = {
-        "allocate": bench_fill,
+        "allocate": partial(bench_allocate, say),
         "security": partial(bench_security, say),
         "wires": bench_wires,
     }

@@ -21,17 +21,20 @@ def random_curve(rng: np.random.Generator, convex: bool) -> Curve:
 
 
 def random_rows(rng: np.random.Generator, n: int) -> Floats:
-    """Envelope, two cords on a few UPS, losses, loops, single racks, copies, an empty row."""
+    """Envelope, two cords on a few UPS, stages of losses, loops, tenants, single racks, copies, an empty row."""
     ups = int(rng.integers(2, 5))
     share = rng.uniform(0.3, 0.7, n)
     cord_a = rng.integers(0, ups, n)
     cord_b = (cord_a + rng.integers(1, ups, n)) % ups if ups > 1 else cord_a
     on = np.array([share * (cord_a == u) + (1.0 - share) * (cord_b == u) for u in range(ups)])
     lost, left = int(rng.integers(0, ups)), int(rng.integers(0, ups))
-    after = np.where(on[lost] > 0.0, 1.0, on[left]) * (on[left] > 0.0)
+    moved = np.where(on[left] > 0.0, on[lost], 0.0)  # what the survivor carries besides, of racks on both
+    slow = rng.random(n) < rng.uniform(0.2, 1.0)  # racks that have not acted yet
     loop = rng.integers(0, 3, n)
     cdu = rng.integers(0, 4, n)
-    rows = [rng.uniform(1.1, 1.3, n), *on, on[: ups // 2].sum(axis=0), after]
+    tenant = rng.integers(0, 3, n)
+    rows = [rng.uniform(1.1, 1.3, n), *on, on[: ups // 2].sum(axis=0), on[left] + moved]
+    rows += [(on[left] + 1.03 * moved) * slow, 1.0 * (tenant == 0), 1.0 * (tenant == 1)]
     rows += [1.0 * (loop == i) for i in range(3)] + [1.0 * (cdu == i) for i in range(2)]
     rows += [rows[int(rng.integers(0, len(rows)))] * rng.choice([1.0, 2.0]), np.zeros(n)]
     a = np.array(rows)

@@ -133,6 +133,8 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "order": n_gang,
         "stopped": n_gang,
         "step": n_gang,
+        "witness": n_gang,
+        "touched": n_row,
         "curve": n_rack,
         "blocked": n_rack,
         "number": n_row,
@@ -141,7 +143,7 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "raw_what": (n_event, 2),
         "event_what": (n_event, 2),
         "bucket": BUCKETS + 2,
-        "tally": 4,
+        "tally": 5,
     }
     flags = {"guess": n_row, "tight": n_row, "violated": n_row, "over_ceiling": n_rack}
     kinds: tuple[tuple[dict[str, Any], type], ...] = (

@@ -46,12 +46,19 @@ def set_stops(
     gang: Floats,
     gang_start: Ints,
     gang_rack: Indices,
+    live: Ints,
+    live_row: Indices,
     blocked: Ints,
+    touched: Ints,
+    c: int,
     order: Ints,
     lo: int,
     hi: int,
 ) -> None:
-    """Level at which a ceiling, or a rack that leaves its floor under a tight row, stops each gang of order[lo:hi]."""
+    """Level at which a ceiling, or a rack that leaves its floor under a tight row, stops each gang of order[lo:hi].
+
+    The rows that these gangs load are marked as touched by class `c`.
+    """
     for i in range(lo, hi):
         g = order[i]
         stop, by = gang[g, HIGHEST], AT_DEMAND
@@ -61,11 +68,49 @@ def set_stops(
             r = gang_rack[m]
             if blocked[r] >= 0 and rack[r, START] < stop and rack[r, FLOOR] < rack[r, MOST]:
                 stop, by = rack[r, START], float(blocked[r])
+            for e in range(live[r, BEGIN], live[r, END]):
+                touched[live_row[e]] = c
         gang[g, STOP], gang[g, STOP_BY] = stop, by
 
 
 @njit(cache=False)
-def rows_hold(
+def row_holds(
+    rack: Floats,
+    curve: Ints,
+    gang: Floats,
+    row: Floats,
+    knots: Floats,
+    gang_of: Ints,
+    alive: int,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    touched: Ints,
+    c: int,
+    power_w: Floats,
+    x: float,
+    k: int,
+) -> bool:
+    """Whether row `k` holds as in `row_over`, summed alone to the same bits; true if it does not count there."""
+    n = np.searchsorted(number[:alive], k)
+    if k < 0 or n == alive or number[n] != k or touched[n] != c or row[n, KEY] < 0.0:
+        return True
+    a, b = 0.0, 0.0
+    for e in range(row_start[k], row_start[k + 1]):
+        r = row_rack[e]
+        power = power_w[r]
+        if gang[gang_of[r], STATE] != FROZEN:
+            power = power_at(rack, curve, knots, r, min(x, gang[gang_of[r], STOP]))
+        if (e - row_start[k]) % 2 == 0:
+            a += coef[e] * power
+        else:
+            b += coef[e] * power
+    return bool(a + b <= row[n, LIMIT])
+
+
+@njit(cache=False)
+def row_over(
     rack: Floats,
     curve: Ints,
     gang: Floats,
@@ -79,13 +124,18 @@ def rows_hold(
     row_rack: Indices,
     coef: Floats,
     live: Ints,
+    touched: Ints,
+    c: int,
     order: Ints,
     lo: int,
     hi: int,
     power_w: Floats,
     x: float,
-) -> bool:
-    """Whether every row that is not tight holds with the gangs order[lo:hi] at level `x`, or where they stop."""
+) -> int:
+    """Row over its limit with the gangs order[lo:hi] of class `c` at level `x`, or where they stop; -1 if none is.
+
+    Rows already tight do not count.
+    """
     for i in range(lo, hi):
         g = order[i]
         level = min(x, gang[g, STOP])
@@ -93,20 +143,20 @@ def rows_hold(
             r = gang_rack[m]
             if live[r, BEGIN] < live[r, END]:
                 power_w[r] = power_at(rack, curve, knots, r, level)
-    for k in range(alive - 1, -1, -1):  # the widest row comes last
-        if row[k, KEY] < 0.0:
+    for n in range(alive):
+        if row[n, KEY] < 0.0 or touched[n] != c:
             continue
         a, b = 0.0, 0.0
-        first, end = row_start[number[k]], row_start[number[k] + 1]
+        first, end = row_start[number[n]], row_start[number[n] + 1]
         even = first + (end - first) // 2 * 2
         for e in range(first, even, 2):
             a += coef[e] * power_w[row_rack[e]]
             b += coef[e + 1] * power_w[row_rack[e + 1]]
         if even < end:
             a += coef[even] * power_w[row_rack[even]]
-        if a + b > row[k, LIMIT]:
-            return False
-    return True
+        if a + b > row[n, LIMIT]:
+            return int(number[n])
+    return -1
 
 
 @njit(cache=False)
@@ -116,6 +166,7 @@ def find_step(
     gang: Floats,
     row: Floats,
     knots: Floats,
+    gang_of: Ints,
     gang_start: Ints,
     gang_rack: Indices,
     alive: int,
@@ -124,43 +175,71 @@ def find_step(
     row_rack: Indices,
     coef: Floats,
     live: Ints,
+    touched: Ints,
+    c: int,
     order: Ints,
     lo: int,
     hi: int,
     power_w: Floats,
-    guess: int,
-) -> int:
-    """Highest step of the grid at which every row holds, 0 if none; searched from `guess`, both ways ever faster."""
-    good, bad, test, stride = 0, STEPS_OF_LEVEL + 1, guess, 1
+    step: Ints,
+    witness: Ints,
+) -> None:
+    """Highest step of the grid at which every row holds, 0 if none, into step[c].
+
+    Searched from the last one, both ways ever faster; the row that stopped it last is asked first.
+    """
+    good, bad, test, stride = 0, STEPS_OF_LEVEL + 1, step[c], 1
     while bad - good > 1:
         x = test / STEPS_OF_LEVEL
-        if rows_hold(
+        over = witness[c]
+        if row_holds(
             rack,
             curve,
             gang,
             row,
             knots,
-            gang_start,
-            gang_rack,
+            gang_of,
             alive,
             number,
             row_start,
             row_rack,
             coef,
-            live,
-            order,
-            lo,
-            hi,
+            touched,
+            c,
             power_w,
             x,
+            over,
         ):
+            over = row_over(
+                rack,
+                curve,
+                gang,
+                row,
+                knots,
+                gang_start,
+                gang_rack,
+                alive,
+                number,
+                row_start,
+                row_rack,
+                coef,
+                live,
+                touched,
+                c,
+                order,
+                lo,
+                hi,
+                power_w,
+                x,
+            )
+        if over < 0:
             good, test = test, test + stride
         else:
-            bad, test = test, test - stride
+            bad, test, witness[c] = test, test - stride, over
         stride *= 2
         if not good < test < bad:
             test = (good + bad) // 2
-    return good
+    step[c] = good
 
 
 @njit(cache=False)

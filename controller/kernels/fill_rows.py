@@ -41,6 +41,7 @@ def choose_rows(
     limit_w: Floats,
     guess: Flags,
     floor_load_w: Floats,
+    touched: Ints,
 ) -> int:
     """Put into `row` the guessed rows that could bind with every gang at its highest level; how many they are.
 
@@ -60,7 +61,7 @@ def choose_rows(
             full = low_w >= limit_w[k] - SAME * max(abs(limit_w[k]), low_w)
             spare_w = 0.0 if full else min(MARGIN * abs(limit_w[k]), 2.0 * ALLOWED * (limit_w[k] - low_w))
             row[n, BASE], row[n, LIMIT], row[n, KEY] = low_w, limit_w[k] - spare_w, -1.0 if full else 1.0
-            number[n] = k
+            number[n], touched[n] = k, -1
             n += 1
     return n
 
@@ -226,12 +227,14 @@ def start_rows(
     row_start: Ints,
     row_rack: Indices,
     coef: Floats,
+    touched: Ints,
+    c: int,
     x: float,
 ) -> None:
-    """Sum every row that is not tight, at level `x` and on, and put it into the heap."""
+    """Sum every row that class `c` touches and that is not tight, at level `x` and on, and put it into the heap."""
     n = 0
     for k in range(alive):
-        if row[k, KEY] < 0.0:
+        if row[k, KEY] < 0.0 or touched[k] != c:
             continue
         base_w, gain = 0.0, 0.0
         for e in range(row_start[number[k]], row_start[number[k] + 1]):

@@ -80,10 +80,11 @@ def set_rack(
     floor_w = max(floor_w, other_w)  # GPU power is never negative
     highest, start, top = 1.0, 1.0, 1.0
     if floor_w < demand_w:
-        top = throughput_at(knots, c, (demand_w - other_w) / gpu_w)
-        start = min(1.0, throughput_at(knots, c, (floor_w - other_w) / gpu_w) / top)
+        per_w = 1.0 / gpu_w
+        top = throughput_at(knots, c, (demand_w - other_w) * per_w)
+        start = min(1.0, throughput_at(knots, c, (floor_w - other_w) * per_w) / top)
         if ceiling_w < demand_w:
-            level = throughput_at(knots, c, max(0.0, ceiling_w - other_w) / gpu_w) / top
+            level = throughput_at(knots, c, max(0.0, ceiling_w - other_w) * per_w) / top
             highest = min(1.0, max(start, level))
     curve[r] = c
     rack[r, FLOOR], rack[r, MOST], rack[r, OTHER], rack[r, GPU] = floor_w, demand_w, other_w, gpu_w
@@ -105,21 +106,28 @@ def set_gangs(
     other_w: Floats,
     gpu_w: Floats,
     curve_of: Ints,
+    power_w: Floats,
+    blocked: Ints,
 ) -> bool:
-    """Racks, then per gang the level of its floor and the highest its ceilings allow; false on unknown values."""
+    """Racks, then per gang the level of its floor and the highest its ceilings allow; false on unknown values.
+
+    Every gang is left at its floor, under no tight row.
+    """
     for g in range(len(gang)):
         lowest, highest, cap_rack = 1.0, 1.0, -1.0
         for i in range(gang_start[g], gang_start[g + 1]):
             r = gang_rack[i]
             low, most, other, gpu, c = floor_w[r], demand_w[r], other_w[r], gpu_w[r], curve_of[r]
-            known = 0.0 <= low < np.inf and 0.0 <= most < np.inf and 0.0 <= other < np.inf and 0.0 <= gpu < np.inf
+            known = min(low, most, other, gpu) >= 0.0 and low + most + other + gpu < np.inf
             if not known or not ceiling_w[r] >= 0.0 or not 0 <= c < len(knots) - 1:
                 return False
             cap = set_rack(rack, curve, knots, r, c, low, most, ceiling_w[r], other, gpu)
+            power_w[r], blocked[r] = rack[r, FLOOR], -1
             lowest = min(lowest, rack[r, START])
             if cap < highest:
                 highest, cap_rack = cap, float(r)
         gang[g, LOWEST], gang[g, HIGHEST], gang[g, CAP_RACK] = lowest, highest, cap_rack
+        gang[g, STATE], gang[g, LEVEL], gang[g, BINDING], gang[g, STOP] = RISING, lowest, AT_DEMAND, 0.0
         if highest < 1.0:
             for i in range(gang_start[g], gang_start[g + 1]):
                 r = gang_rack[i]
@@ -128,10 +136,11 @@ def set_gangs(
 
 
 @njit(cache=False)
-def start_gangs(rack: Floats, gang: Floats, blocked: Ints, power_w: Floats) -> None:
-    """Every gang at its floor, under no tight row."""
+def back_to_floors(rack: Floats, gang: Floats, power_w: Floats, blocked: Ints) -> None:
+    """Every gang at its floor again, under no tight row."""
     for g in range(len(gang)):
         gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = RISING, gang[g, LOWEST], AT_DEMAND
+        gang[g, STOP] = 0.0
     for r in range(len(rack)):
         rack[r, LINE], rack[r, SLOPE] = rack[r, FLOOR], 0.0
         power_w[r], blocked[r] = rack[r, FLOOR], -1

@@ -34,15 +34,15 @@ from controller.kernels.fill_setup import (
     Floats,
     Indices,
     Ints,
+    back_to_floors,
     set_gangs,
-    start_gangs,
     throughput_at,
 )
 
 OK, TOO_LONG, BAD_RACK, BAD_ROW = range(4)
-SOURCES = 3  # entry of `tally`
+SOURCES, TURNS = 3, 4  # entries of `tally`: digest of the sources, how often the last filling was done over
 ROUNDS = 3  # in the last every row takes part that could bind
-NEAR = 0.01  # of its limit: a row that ends as near is in the next guess
+NEAR = 0.02  # of its limit: a row that ends as near is in the next guess
 
 
 class Work(NamedTuple):
@@ -56,6 +56,7 @@ class Work(NamedTuple):
     knots: Floats  # [C + 1, P, 4], the last curve is a straight line
     order: Ints  # [G] gangs by class
     step: Ints  # [G] of each class, as far as it jumped last
+    witness: Ints  # [G] of each class, the row that stopped it there
     stopped: Ints  # [G] gangs frozen together
     rack: Floats  # [R, 8]
     curve: Ints  # [R]
@@ -64,6 +65,7 @@ class Work(NamedTuple):
     guess: Flags  # [K] rows that take part
     row: Floats  # [K, 4]
     number: Ints  # [K] of each row in `row`
+    touched: Ints  # [K] class that a row of `row` was loaded by last
     heap: Ints  # [2, K]
     live: Ints  # [R, 2]
     live_row: Indices  # [N]
@@ -73,7 +75,7 @@ class Work(NamedTuple):
     event_level: Floats  # [E]
     event_what: Ints  # [E, 2]
     bucket: Ints  # [BUCKETS + 2]
-    tally: Ints  # [4]
+    tally: Ints  # [5]
     keep: Floats  # [R] share of its power above the floor that repair leaves a rack
     power_w: Floats  # [R]
     over_ceiling: Flags  # [R]
@@ -86,13 +88,15 @@ class Work(NamedTuple):
 @njit(cache=False)
 def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
     """Jump as far as no row is tight; number of events above."""
-    set_stops(w.rack, w.gang, w.gang_start, w.gang_rack, w.blocked, w.order, lo, hi)
-    w.step[c] = find_step(
+    gangs, rows = (w.gang_start, w.gang_rack), (w.row_start, w.row_rack, coef)
+    set_stops(w.rack, w.gang, *gangs, w.live, w.live_row, w.blocked, w.touched, c, w.order, lo, hi)
+    find_step(
         w.rack,
         w.curve,
         w.gang,
         w.row,
         w.knots,
+        w.gang_of,
         w.gang_start,
         w.gang_rack,
         alive,
@@ -101,11 +105,14 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
         w.row_rack,
         coef,
         w.live,
+        w.touched,
+        c,
         w.order,
         lo,
         hi,
         w.power_w,
-        w.step[c],
+        w.step,
+        w.witness,
     )
     x = w.step[c] / STEPS_OF_LEVEL
     n = land(
@@ -113,8 +120,7 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
         w.curve,
         w.gang,
         w.knots,
-        w.gang_start,
-        w.gang_rack,
+        *gangs,
         w.live,
         w.order,
         lo,
@@ -125,7 +131,7 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
         w.raw_what,
     )
     if w.tally[ACTIVE] > 0:
-        start_rows(w.rack, w.row, alive, w.heap, w.tally, w.number, w.row_start, w.row_rack, coef, x)
+        start_rows(w.rack, w.row, alive, w.heap, w.tally, w.number, *rows, w.touched, c, x)
         drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
     return n
 
@@ -181,9 +187,8 @@ def fill_guessed(
     w: Work, coef: Floats, limit_w: Floats, ceiling_w: Floats, class_start: Ints, most_steps: int
 ) -> tuple[int, bool]:
     """Fill under the guessed rows; how many others are full, whether every coefficient is a number."""
-    start_gangs(w.rack, w.gang, w.blocked, w.power_w)
     rows = (w.row_start, w.row_rack, coef)
-    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w)
+    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w, w.touched)
     set_columns(alive, w.rack, w.row, w.number, *rows, w.live, w.live_row, w.live_coef, w.blocked)
     w.tally[STEPS] = 0
     for c in range(len(class_start) - 1):
@@ -241,13 +246,15 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
         """Fill and write the answer into `w`; OK, TOO_LONG past the cap on steps, or what is unknown or negative."""
         w.tally[SOURCES] = digest
         most_steps = 1000 + 20 * (len(w.raw_level) + len(w.number)) + 4 * len(coef)
-        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of)
+        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.power_w, w.blocked)
         if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
             return BAD_RACK
-        for k in range(len(limit_w)):
-            if not limit_w[k] > -np.inf:
-                return BAD_ROW
+        if not (limit_w > -np.inf).all():
+            return BAD_ROW
         for turn in range(ROUNDS):
+            w.tally[TURNS] = turn
+            if turn > 0:
+                back_to_floors(w.rack, w.gang, w.power_w, w.blocked)
             if turn == ROUNDS - 1:
                 w.guess[:] = True
             missed, known = fill_guessed(w, coef, limit_w, ceiling_w, class_start, most_steps)
@@ -272,7 +279,7 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
     ) -> int:
         """Write the levels that `w.power_w` allows into `w.gang`; OK or BAD_RACK."""
         w.tally[SOURCES] = digest
-        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of)
+        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.keep, w.blocked)
         if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
             return BAD_RACK
         find_levels(w)

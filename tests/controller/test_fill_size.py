@@ -1,43 +1,81 @@
-"""The filling at the size of a 300 MW site: rows hold, and the lowest level is the LP's."""
-
-from dataclasses import replace
+"""The filling at the size of a 300 MW site and of its GPUs: rows hold, and the lowest level is the LP's."""
 
 import numpy as np
 import pytest
 
 from controller.kernels.fill import fill
-from sim.lab.bench.fill import LINE, SIX_SEGMENTS, Instance, bench_fill, colossus_like, lp_step
+from sim.lab.bench.allocate import NOTES, bench_allocate, lowest_level
+from sim.lab.bench.instances import (
+    SEGMENTS,
+    Colossus,
+    Problem,
+    bent,
+    coefficients,
+    colossus,
+    leaves,
+    pressed,
+    single_gangs,
+    sized,
+    with_curves,
+)
+from sim.lab.bench.peers import first_lp, hull
 
 
-@pytest.mark.parametrize("mixed", [True, False])
-def test_the_lowest_level_is_that_of_the_lp(mixed: bool) -> None:
-    instance = colossus_like(3, mixed, (LINE,), losses=1)
-    no_ceiling = np.full_like(instance.inputs.ceiling_w, np.inf)
-    one_class = np.zeros(len(instance.topology.gang_class), np.int32)
-    inputs = replace(instance.inputs, ceiling_w=no_ceiling, gang_class=one_class)
-    result = fill(instance.topology, inputs)
-    _, level = lp_step(Instance(instance.topology, inputs))
+@pytest.fixture(scope="module")
+def site() -> Colossus:
+    return colossus()
+
+
+@pytest.fixture(scope="module")
+def problem(site: Colossus) -> Problem:
+    return pressed(site.problem, np.random.default_rng(2))
+
+
+def test_the_lowest_level_is_that_of_the_lp(problem: Problem) -> None:
+    concave = with_curves(problem, tuple(hull(curve) for curve in problem.curves))
+    _, level = first_lp(concave)
     assert 0.0 < level < 1.0
-    np.testing.assert_allclose(result.level.min(), level, rtol=1e-6)
+    np.testing.assert_allclose(lowest_level(concave), level, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mixed", [True, False])
-def test_every_row_holds_in_any_order_of_summation(mixed: bool) -> None:
-    instance = colossus_like(2, mixed, SIX_SEGMENTS, losses=2)
-    topology, inputs = instance.topology, instance.inputs
+@pytest.mark.parametrize("kind", ["mixed", "single", "leaves"])
+def test_every_row_holds_in_any_order_of_summation(problem: Problem, kind: str) -> None:
+    some = {"mixed": lambda: problem, "single": lambda: single_gangs(problem)}.get(
+        kind, lambda: leaves(sized(problem, 0.1), 20_000, 64, np.random.default_rng(1))
+    )()
+    topology, inputs = some.topology, some.inputs
     result = fill(topology, inputs)
-    term_w = topology.coef * result.power_w[topology.row_rack]
+    term_w = coefficients(some) * result.power_w[topology.row_rack]
     assert not result.violated.any()
-    assert result.tight.sum() > 50
+    assert result.tight.sum() > 20
     for order in (slice(None), slice(None, None, -1)):
-        load_w = np.bincount(
-            np.repeat(np.arange(len(inputs.limit_w)), np.diff(topology.row_start))[order], term_w[order]
-        )
+        row = np.repeat(np.arange(len(inputs.limit_w)), np.diff(topology.row_start))
+        load_w = np.bincount(row[order], term_w[order], len(inputs.limit_w))
         assert (load_w <= inputs.limit_w).all()
 
 
-def test_the_benchmark_compares_with_highs_in_the_same_run() -> None:
-    figures = bench_fill(runs=3)
-    assert figures["rows"] > 3000
-    assert figures["nonzeros"] > 140_000
-    assert figures["highs_over_fill"] > 2.0
+def test_copies_of_a_site_are_filled_alike(problem: Problem) -> None:
+    once, twice = (fill(p.topology, p.inputs) for p in (problem, sized(problem, 2.0)))
+    np.testing.assert_allclose(twice.power_w, np.tile(once.power_w, 2), rtol=1e-9)
+
+
+def test_curves_of_the_bench_have_their_segments_and_a_hull() -> None:
+    x, y = bent(((0.25, 0.5, 1.0), (0.2, 0.6, 1.0)))
+    assert len(x) == SEGMENTS + 1
+    assert (np.diff(x) > 0.0).all()
+    assert (np.diff(y) > 0.0).all()
+    assert hull(((0.25, 0.5, 1.0), (0.2, 0.6, 1.0))) == ((0.0, 0.5, 1.0), (0.0, 0.6, 1.0))
+
+
+def test_the_benchmark_says_what_it_measured() -> None:
+    said: list[str] = []
+    figures = bench_allocate(said.append, runs=3)
+    assert said
+    assert set(NOTES) <= {*figures, "rows", "limits", "curves", "cycles", "gpu"}
+    assert figures["curve_segments"] >= SEGMENTS
+    assert figures["gpu_leaves"] == 220_000
+    assert figures["gpu_nonzeros"] > 3_000_000
+    assert figures["tight_rows"] > 20
+    assert figures["ratio_highs"] > 20.0
+    assert len(figures["scaling"]) > 4
+    np.testing.assert_allclose(figures["highs_level_by_filling"], figures["highs_level"], rtol=1e-6)
