@@ -24,9 +24,9 @@ from sim.plant.plant import Plant
 from sim.scenarios import load_scenario
 
 FAST_S, SETTLE_S, BEFORE_S = 60, 60, 20  # the window in which demand is seen is 60 s
-LEAST_S, QUIET_S = 25.0, 10.0  # a run ends early when nothing has moved for so long
+LEAST_S, QUIET_S = 20.0, 8.0  # a run ends early when nothing has moved for so long
 WATER = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time
-WATER_S = 60.0
+WATER_S = 40.0
 SAID = 8  # sentences kept of what was shed and why
 Say = Callable[[str], None]
 

@@ -10,7 +10,7 @@ from sim.plant.plant import Plant
 
 NODE_KINDS = ("utility_feed", "substation", "transformer", "ups", "switchboard", "busway")
 RETURNING = ("utility_feed", "substation", "transformer")  # above batteries: their return is a stage of its own
-RETURN_S = 45.0
+RETURN_S = 30.0
 
 
 class LossError(ValueError):
