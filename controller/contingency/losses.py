@@ -74,7 +74,8 @@ def without(b: Building, out: frozenset[str]) -> tuple[State, frozenset[int]]:
         return AS_BUILT, columns
     after = [s for s in stages(b, nodes) if s.name != "source back"]
     closed = next((s for s in reversed(after) if s.fed), after[-1])
-    return State("outage", 0.0, closed.dead, closed.fed), columns
+    empty = frozenset(u for u in np.flatnonzero(b.is_ups).tolist() if b.parent[u] in closed.dead)
+    return State("outage", 0.0, closed.dead, closed.fed, empty=empty), columns
 
 
 def follow(

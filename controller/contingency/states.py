@@ -30,6 +30,7 @@ class State:
     riding: frozenset[int] = frozenset()  # UPS on battery
     recharging: frozenset[int] = frozenset()  # UPS that take power to recharge
     rode: frozenset[int] = frozenset()  # UPS that have used their battery so far
+    empty: frozenset[int] = frozenset()  # UPS without a battery to ride on: their input has been out for long
     begin_s: float = 0.0  # of the last sudden change: delays of ties count from it
 
     def same(self, other: "State") -> bool:
@@ -55,7 +56,7 @@ def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tu
 
 def _branch(b: Building, lost: frozenset[int], start: State, ties: bool) -> Iterator[State]:
     """Stages with all ties that may close, or with none."""
-    state = _settle(b, lost, State("instant", 0.0, frozenset(), start.fed), drained=False)
+    state = _settle(b, lost, State("instant", 0.0, frozenset(), start.fed, empty=start.empty), drained=False)
     yield state
     delays = sorted({delay_s for _, _, delay_s, _ in b.ties})
     if ties:
@@ -115,7 +116,7 @@ def _settle(b: Building, lost: frozenset[int], state: State, *, drained: bool) -
             continue
         if node not in lost and b.is_ups[node]:
             rode.add(node)
-            if not drained:
+            if not drained and node not in state.empty:
                 riding.add(node)
                 continue
         dead.add(node)

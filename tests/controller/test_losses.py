@@ -89,6 +89,9 @@ def check_rows(site: Site, losses: Losses, watts: np.ndarray) -> None:
         assert got[j] == pytest.approx(then[ids[losses.node_of[j]]], rel=1e-9, abs=1e-6), name
         slow = losses.rows.racks[losses.rows.of_entry == j]
         fast = losses.fast.racks[losses.fast.of_entry == j]
+        if np.isinf(losses.hold_s[j]):
+            assert not len(fast)
+            continue
         begin_s, hold_s = losses.begin_s[j] + stage.at_s, losses.hold_s[j] + stage.at_s
         assert all(act_s[r] >= hold_s - 1e-6 for r in slow)
         assert all(act_s[r] <= begin_s + 1e-6 for r in fast)
@@ -133,3 +136,83 @@ def test_stages_are_those_that_the_rules_give(site: Site) -> None:
         }
         assert {x[1:] for x in got} == {x[1:] for x in expected}
         assert got <= expected
+
+
+def secured_by(site: Site, security: str) -> Losses:
+    """The losses under another rule of security."""
+    control = site.control.model_copy(update={"security": security})
+    return compile_losses(site.model_copy(update={"control": control}))
+
+
+def test_preventive_counts_on_nobody_and_none_on_nothing() -> None:
+    site = resolve_site("hall")
+    preventive, none = secured_by(site, "preventive"), secured_by(site, "none")
+    assert not none.name
+    assert not none.reserve_w.any()
+    assert len(preventive.name) > len(secured_by(site, "corrective").name)
+    assert np.isinf(preventive.hold_s).all()
+    assert (preventive.weight == 1.0).all()
+    assert (preventive.fast_w == 0.0).all()
+    watts = np.random.default_rng(4).uniform(20e3, 90e3, len(site.racks))
+    check_rows(site, preventive, watts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sites())
+def test_weights_sum_to_one_and_fast_racks_are_at_their_floors_with_a_margin(site: Site) -> None:
+    losses = compile_losses(site)
+    floor_w, spread_w = np.full(len(site.racks), 45e3), np.full(len(site.racks), 35e3)
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for j, key in enumerate(zip(losses.case_of, losses.stage_of, losses.node_of, strict=True)):
+        groups.setdefault(key, []).append(j)
+        each = losses.fast.coeff[losses.fast.of_entry == j]
+        margin_w = max(0.05 * (each * spread_w[0]).sum(), (each * spread_w[0]).max(initial=0.0))
+        assert losses.fast_w[j] == pytest.approx((each * floor_w[0]).sum() + margin_w, abs=1e-6)
+    for rows in groups.values():
+        if losses.begin_s[rows[0]] == 0.0 and len(rows) == 2:
+            assert losses.weight[rows].sum() == pytest.approx(1.0)
+            assert losses.begin_s[rows[1]] == losses.hold_s[rows[0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sites())
+def test_losses_on_top_of_an_outage(site: Site) -> None:
+    """Base and delta with one element out already, for every second loss, at the instant."""
+    out = "n0"
+    losses = compile_losses(site, frozenset([out]))
+    ids = [n.id for n in site.nodes]
+    first = next(x for x in compile_losses(site).cases if x.id == out)
+    steady = [s for s in first.stages if s.name != "source back"]
+    state = next((s for s in reversed(steady) if s.fed), steady[-1])
+    fed = {ids[a]: ids[z] for a, z in state.fed}
+    dead = {ids[n] for n in state.dead} | {out}
+    watts = np.random.default_rng(5).uniform(20e3, 90e3, len(site.racks))
+    of_rack = {r.id: float(w) for r, w in zip(site.racks, watts, strict=True)}
+    before = After(site, frozenset(dead), fed)
+    was = before.load(before.hang_racks(of_rack))
+    assert losses.base.dot(watts) == pytest.approx([was[i] for i in ids], rel=1e-9, abs=1e-6)
+    moved = losses.delta.dot(watts)
+    for d, c in enumerate(losses.delta_case.tolist()):
+        loss = losses.cases[c]
+        if losses.delta_stage[d] or loss.kind not in NODE_KINDS or loss.id in fed:
+            continue
+        after = After(site, frozenset(dead | {loss.id}), fed)
+        n = int(losses.delta_node[d])
+        then = after.load(after.hang_racks(of_rack))[ids[n]]
+        assert losses.base.dot(watts)[n] + moved[d] == pytest.approx(then, rel=1e-9, abs=1e-6)
+
+
+def test_at_other_shares_a_rack_that_moves_whole_still_moves_whole() -> None:
+    site = tiny_site()
+    losses = compile_losses(site)
+    share = np.array([[0.7, 0.3]] * len(site.racks))
+    moved = losses.at_shares(share)
+    racks = tuple(r.model_copy(update={"share_a": 0.7}) for r in site.racks)
+    built = compile_losses(site.model_copy(update={"racks": racks}))
+    assert moved.base.coeff == pytest.approx(built.base.coeff)
+    assert moved.rows.coeff == pytest.approx(built.rows.coeff)
+    watts = np.full(len(site.racks), 50e3)
+    cells = zip(built.delta_case, built.delta_stage, built.delta_node, strict=True)
+    key = dict(zip(cells, built.delta.dot(watts), strict=True))
+    for d, k in enumerate(zip(moved.delta_case, moved.delta_stage, moved.delta_node, strict=True)):
+        assert moved.delta.dot(watts)[d] == pytest.approx(key.get(k, 0.0))
