@@ -90,7 +90,8 @@ class SetsOnDemand(Mapping[int, Correction]):
         if not self._past or self._past[-1].image.now_s - self._past[0].image.now_s < SETS_AGE_S - 1.0:
             raise KeyError(case)
         old = self._past[0]
-        return corrective(self._kit, case, old.estimate, old.limits, old.orders.cap_w, old.orders.shed)
+        orders = old.orders
+        return corrective(self._kit, case, old.estimate, old.limits, orders.cap_w, orders.shed, since_s=0.0)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))

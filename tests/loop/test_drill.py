@@ -9,6 +9,7 @@ from controller.corrective import solve_all
 from controller.frames import Frames
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
+from sim.lab.bench.security import bench_security
 from sim.lab.branch import Answer, BranchError, branches
 from sim.lab.drill import Options, at_full_demand, run_drill
 from sim.lab.lockstep import SETS_AGE_S, LockStep, SetsOnDemand
@@ -102,3 +103,12 @@ def test_what_comes_of_a_loss_is_the_same_in_a_branch(full: LockStep) -> None:
     (one, other) = (a for _, a in branches([lambda: course(full, ups, 20)] * 2, 2))
     assert full.plant.t_s == here
     assert one == other == course(full, ups, 20)
+
+
+def test_corrective_security_does_more_than_preventive_and_trips_nothing(hall: Site) -> None:
+    result = bench_security(lambda _: None, {"hall": hall}, losses=2, kinds=("ups", "busway"))
+    by = {r["policy"]: r for r in result["shells"]["hall"]}
+    assert by["corrective"]["work"] > by["preventive"]["work"]
+    assert by["corrective"]["work"] >= 0.99 * by["none"]["work"]
+    assert by["corrective"]["trips"] == by["preventive"]["trips"] == 0
+    assert len(result["table"]) == 5
