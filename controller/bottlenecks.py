@@ -55,10 +55,11 @@ def rank_each(plan: Plan, frames: Frames, state: State) -> Generator[None, None,
     held = missing_w > SHORT_W
     short_w = np.bincount(base.row[held], missing_w[held], minlength=len(base.tight))
     rows = np.flatnonzero(short_w)
-    found = []
+    found, most_work = [], plan.site.control.objective == "throughput"
+    duals = whatif.duals(plan, frames, state.allocate, before) if most_work else None
     for row in rows[np.argsort(-short_w[rows], kind="stable")][:PRICED]:
         yield
-        gain = whatif.price(plan, frames, state.allocate, before, int(row))
+        gain = float(duals[row]) if duals is not None else whatif.price(plan, frames, state.allocate, before, int(row))
         found.append(_bottleneck(plan, frames, int(row), gain, np.flatnonzero(held & (base.row == row)), short_w[row]))
     return tuple(sorted(found, key=lambda b: (-b.work_per_kw, -b.missing_w)))
 

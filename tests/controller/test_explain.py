@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers_control import Bench, Wiring, bench
 from helpers_fill import Site as Dense
-from helpers_fill import oracle
+from helpers_fill import arrays, oracle
+from helpers_work import lp_work
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from controller.cycle import State
 from controller.design import design
 from controller.frames import Floats, Frames, Mode, Reason, Shed
 from controller.kernels.fill import Curve
+from controller.kernels.work import throughput
 from controller.plan import Plan
 from controller.words import row_text
 from drivers.points import Quality
@@ -53,15 +55,15 @@ def bound(b: Bench, frames: Frames, state: State) -> Frames:
     return replace(frames, orders=orders, proposal=proposal)
 
 
-def work_by_oracle(plan: Plan, frames: Frames, room_w: Floats) -> float:
-    """Racks' worth of work that the fair levels come to, by search; racks at full demand."""
+def dense(plan: Plan, frames: Frames, room_w: Floats) -> Dense:
+    """The question as another solver takes it: every row dense, racks at full demand."""
     rows, racks = frames.estimate.rows, plan.site.racks
     a = np.zeros((len(room_w), len(racks)))
     a[rows.of_entry, rows.racks] = rows.coeff
     kinds = {j.id: j.kind for j in plan.site.jobs}
     curves: list[Curve] = [catalog.curve(r.gpu_model, kinds.get(r.job, "inference")) for r in racks]
     real = np.isfinite(room_w)
-    dense = Dense(
+    return Dense(
         gang_of=plan.gang_of,
         gang_class=plan.gang_class,
         a=a[real],
@@ -74,9 +76,42 @@ def work_by_oracle(plan: Plan, frames: Frames, room_w: Floats) -> float:
         curve_of=np.arange(len(racks)),
         curves=curves,
     )
-    share = (dense.demand_w - dense.other_w) / dense.gpu_w
-    at_demand = [np.interp(s, (0.0, *p), (0.0, *t)) for s, (p, t) in zip(share, curves, strict=True)]
-    return float(oracle(dense)[plan.gang_of] @ np.array(at_demand))
+
+
+def work_by_oracle(plan: Plan, frames: Frames, room_w: Floats) -> float:
+    """Racks' worth of work that the fair levels come to, by search."""
+    worth = plan.gpu_w / plan.gpu_w.mean()  # a rack of twice the GPU power does twice the work
+    return float(oracle(dense(plan, frames, room_w))[plan.gang_of] @ worth)
+
+
+def most_work_by_lp(plan: Plan, frames: Frames, room_w: Floats) -> float:
+    """Racks' worth of the most work, by HiGHS."""
+    site = dense(plan, frames, room_w)
+    weight = np.bincount(plan.gang_of, plan.gpu_w / plan.gpu_w.mean()) / np.bincount(plan.gang_of)
+    return lp_work(site, weight, throughput(*arrays(site), weight))
+
+
+@pytest.mark.parametrize(
+    "room_w",
+    [{"envelope": 440e3}, {"p0a": 35e3, "envelope": 460e3}, {"u0": 205e3}, {"p1b": 36e3, "p4a": 35e3, "u1": 215e3}],
+)
+def test_under_throughput_a_price_is_the_dual_of_the_linear_program(room_w: dict[str, float]) -> None:
+    site = WIRING.site()
+    site = site.model_copy(update={"control": site.control.model_copy(update={"objective": "throughput"})})
+    b = bench(site=site)
+    frames, state = full(b, False, **room_w)
+    base = whatif.solve(b.plan, frames.estimate, frames.limits, state.allocate)
+    room = frames.limits.room_w
+    before = most_work_by_lp(b.plan, frames, room)
+    assert base.work == pytest.approx(before, rel=0.02)
+    duals = whatif.duals(b.plan, frames, state.allocate, base)
+    rows = [b.plan.row_name.index(name) for name in room_w]
+    for row in rows:
+        expected = most_work_by_lp(b.plan, frames, room + KW * (np.arange(len(room)) == row)) - before
+        assert duals[row] == pytest.approx(expected, rel=0.05, abs=1e-5)
+        assert whatif.price(b.plan, frames, state.allocate, base, row) == duals[row]
+    assert (np.delete(duals, rows) <= 1e-9).all()
+    assert bottlenecks.rank(b.plan, frames, state)
 
 
 shares = st.floats(0.4, 1.1)
