@@ -85,7 +85,7 @@ def load_under(
             pull = want[g] - cost[m] - more * per - stiff[g] * knot[m]
             if pull <= 0.0:
                 if per > 0.0:
-                    to_rise = min(to_rise, -pull / per)
+                    to_rise = min(to_rise, max(-pull, HAIR * stiff[g] * (knot[m + 1] - knot[m])) / per)
                 break
             step = knot[m + 1] - knot[m]
             if pull < stiff[g] * step:
@@ -94,7 +94,7 @@ def load_under(
                 slack = np.inf
                 break
             load_w += per * step
-            slack = (pull - stiff[g] * step) / per if per > 0.0 else np.inf
+            slack = max(pull - stiff[g] * step, HAIR * stiff[g] * step) / per if per > 0.0 else np.inf
         to_fall = min(to_fall, slack)
     return load_w, fall, to_fall, to_rise
 

@@ -24,6 +24,7 @@ from controller.kernels.work_rows import choose, clear, load_at
 from controller.kernels.work_setup import Floats, Ints, Longs, lay_knots, lay_pairs, lay_slopes, rows_loads
 
 SWEEPS = 2  # over the rows in each round
+PATIENCE = 15  # rounds after which a sweep is added: prices that circle need more of them
 TRIES = 6  # of one row's price in each sweep
 LOOK = 5  # rounds between looks at the bounds
 
@@ -50,7 +51,7 @@ def rounds(
             if over or load_at(k, level, pair_start, pair_gang, pair_at, gain, knot_start, knot) > room[k]:
                 active[n] = k
                 n += 1
-        for _ in range(SWEEPS):
+        for _ in range(SWEEPS + number // PATIENCE):
             for k in active[:n]:
                 clear(k, price, room, TRIES, pair_start, pair_gang, pair_at, gain, knot_start, knot, cost, want, stiff)
         choose(knot_start, knot, cost, want, stiff, level)
