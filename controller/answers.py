@@ -3,6 +3,7 @@
 A question is a JSON object {"ask": ..., ...}; an answer is a JSON-ready dict whose `lines` are plain words.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -86,7 +87,9 @@ def _contingencies(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
     tables = _tables(world)
     every = question.get("all") is True
     bad, verdicts = tables.not_secured, tables.verdicts
-    kinds = {kind: [v for v in verdicts if v.kind == kind] for kind in dict.fromkeys(v.kind for v in verdicts)}
+    kinds: dict[str, list[Verdict]] = {}
+    for v in verdicts:
+        kinds.setdefault(v.kind, []).append(v)
     first = [min(of, key=lambda v: (v.secured, v.margin)) for of in kinds.values()]
     shown = list(verdicts if every else {(v.kind, v.id): v for v in (*bad[:TOP], *first)}.values())
     lines = [f"{count(len(verdicts), 'loss')}, {len(bad)} not secured", *verdict.lines(shown)]
@@ -116,8 +119,9 @@ def _bad(verdicts: Iterable[Verdict]) -> int:
 
 
 def _short(found: Verdict) -> dict[str, Any]:
-    """A verdict without the list of all that the loss takes with it."""
-    return {key: value for key, value in found.to_dict().items() if key != "takes"}
+    """A verdict without the list of all that the loss takes with it; what is not finite is None."""
+    named = ((key, value) for key, value in vars(found).items() if key != "takes")
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in named}
 
 
 def _tables(world: World) -> Tables:
