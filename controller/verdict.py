@@ -20,6 +20,7 @@ from controller.kernels.trip import time_to_trip
 from controller.shortfall import Short, shortfall
 from controller.words import count, duration, power
 
+MUCH = -9.99  # a margin below this says only that next to nothing is allowed
 EASY_STEP = 50  # losses judged in one step of the background work
 
 
@@ -239,7 +240,7 @@ def lines(verdicts: list[Verdict]) -> list[str]:
     ]
     for v in verdicts:
         load, allowed = ("-", "-") if not v.survivor else (power(v.load_w), power(v.allowed_w))
-        margin = "-" if not np.isfinite(v.margin) else f"{v.margin:.1%}"
+        margin = "-" if not np.isfinite(v.margin) else f"{v.margin:.1%}" if v.margin > MUCH else "none"
         limit = "never" if not np.isfinite(v.limit_s) else duration(v.limit_s)
         name = f"{v.kind.replace('_', ' ')} {v.id}"
         yes = "yes" if v.secured else "NO"
