@@ -14,6 +14,7 @@ from controller.frames import Floats
 from drivers.points import Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
+from sim.lab.bench.security import smaller_ups
 from sim.lab.branch import branches
 from sim.lab.drill import at_full_demand
 from sim.lab.lockstep import LockStep
@@ -91,10 +92,10 @@ def noisy(hall: Site) -> Course:
 
 def test_at_steady_demand_a_cap_hardly_moves_and_hardly_ever_turns(noisy: Course) -> None:
     moves, turns = noisy.moves_per_minute(), noisy.reversals_per_minute()
-    assert moves.mean() <= 2.0
-    assert moves.max() <= 6.0  # of 60 cycles
-    assert turns.mean() <= 0.3
-    assert turns.max() <= 1.2
+    assert moves.mean() <= 1.5
+    assert moves.max() <= 4.0  # of 60 cycles
+    assert turns.mean() <= 0.2
+    assert turns.max() <= 1.0
 
 
 def test_noise_moves_no_cap_far_and_the_site_not_at_all(hall: Site, noisy: Course) -> None:
@@ -102,6 +103,23 @@ def test_noise_moves_no_cap_far_and_the_site_not_at_all(hall: Site, noisy: Cours
     total = noisy.cap_w.sum(axis=1)
     assert np.ptp(total) <= 0.005 * total.mean()
     assert noisy.site_w.max() <= hall.control.envelope_w
+
+
+@pytest.mark.parametrize(
+    "setting", [{"objective": "throughput"}, {"leaf": "gpu"}, {"security": "preventive"}, {"planned_overload": 0.3}, {}]
+)
+def test_no_objective_leaf_or_security_makes_caps_chatter(hall: Site, setting: dict[str, object]) -> None:
+    """The last is a hall whose UPS are so small that what a loss would move holds the racks."""
+    site = hall.model_copy(update={"control": hall.control.model_copy(update=setting)})
+    lock = at_full_demand(site if setting else smaller_ups(hall, 0.7))
+    lock.wires.lens = noise(lock, 5)
+    lock.cycle()
+    seen = course(lock, 120)
+    total = seen.cap_w.sum(axis=1)
+    assert seen.moves_per_minute().max() <= 10.0
+    assert seen.reversals_per_minute().max() <= 5.0
+    assert np.ptp(total) <= 0.01 * total.mean()
+    assert seen.site_w.max() <= hall.control.envelope_w
 
 
 def test_after_a_step_down_and_back_the_caps_come_to_rest(hall: Site) -> None:
@@ -116,7 +134,7 @@ def test_after_a_step_down_and_back_the_caps_come_to_rest(hall: Site) -> None:
     for step in (down, back):
         rest = Course(step.cap_w[-60:], step.site_w[-60:])
         assert np.ptp(rest.cap_w.sum(axis=1)) <= 0.005 * rest.cap_w[-1].sum()
-        assert rest.reversals_per_minute().max() <= 4.0
+        assert rest.reversals_per_minute().max() <= 2.0
     fell, rose = down.cap_w.sum(axis=1), back.cap_w.sum(axis=1)
     assert np.diff(fell).min() >= -1.05 * control.ramp_down_w_per_s - len(hall.racks)
     assert np.diff(rose).max() <= 2.0 * control.ramp_up_w_per_s + len(hall.racks)
