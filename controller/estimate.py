@@ -91,6 +91,7 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
         rating_w=rating_w,
         trip_used=trip.trip_used,
         lost=_lost(plan, image),
+        alive=~image.dead,
         shed_found=_shed(plan, image),
         covered=covered,
     )

@@ -115,6 +115,7 @@ class Image:
     riding: Bools  # [N] what hangs on the node runs on stored energy: its load will come back
     lost_node: Bools  # [N] elements that are lost
     lost_unit: Bools  # [U] cooling units that are lost
+    dead: Bools  # [N] nodes without voltage and without the load they had
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class Estimate:
     rating_w: Floats  # [N] continuous rating at the measured state
     trip_used: Floats  # [N] how far each protection is on its way to a trip
     lost: tuple[int, ...]  # losses that have happened, by number of the case
+    alive: Bools  # [N] nodes that are not seen dead
     shed_found: Codes  # [R] rungs that the agents report
     covered: bool  # every device has answered, or has had the time to
 

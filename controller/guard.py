@@ -29,6 +29,7 @@ class GuardState:
     shed: Codes  # [R] rungs in force
     room: guard_room.RoomState
     given_w: float  # taken from some racks and not yet given to others: that is no rise of the site
+    saved_w: float  # of the ramp, for the next shed rack: it wakes with its whole floor or not at all
     last_s: float
     cycles: int
     sent: bool  # SHADOW's orders hold nowhere
@@ -39,7 +40,7 @@ def begin(plan: Plan, now_s: float) -> GuardState:
     racks = len(plan.max_w)
     nothing, recent = np.full(racks, np.nan), np.full((LATENCY, racks), np.nan)
     nobody = np.zeros(racks, dtype=np.uint8)
-    return GuardState(nothing, recent, nobody, guard_room.begin(plan, now_s), 0.0, now_s, 0, True)
+    return GuardState(nothing, recent, nobody, guard_room.begin(plan, now_s), 0.0, 0.0, now_s, 0, True)
 
 
 def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tuple[Orders, GuardState]:
@@ -64,8 +65,10 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     since_s = min(image.now_s - last.last_s, LONGEST_CYCLE_S)
     ramp_w = plan.site.control.ramp_up_w_per_s * since_s  # what waited for room is not made up for
     given_w = last.given_w + float((before_w - base_w).sum())
-    rise_w = _grant(plan, image, base_w, wanted_w, room_w, given_w + ramp_w, reason)
-    shed, rise_w = _woken(plan, base_w, rise_w, shed, last.shed)
+    asks_w = np.where((last.shed > 0) & (shed < last.shed), np.where(shed > 0, cap_w, plan.floor_w) - base_w, 0.0)
+    free_w = given_w + ramp_w + last.saved_w
+    rise_w, saved_w = _grant(plan, image, base_w, wanted_w, room_w, asks_w, free_w, reason)
+    shed = np.where((asks_w > 0.0) & (rise_w < asks_w), last.shed, shed)
     unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
     safe_w = np.where(np.isfinite(proposal.safe_cap_w), proposal.safe_cap_w, plan.floor_w)
     orders = Orders(
@@ -82,7 +85,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         last,
         cap_w=np.where(unheard & ~np.isfinite(last.cap_w), np.nan, orders.cap_w),
         recent_w=np.vstack([last.recent_w[1:], orders.cap_w]),
-        given_w=min(given_w - max(float(rise_w.sum()) - ramp_w, 0.0), float(wanted_w.sum())),
+        given_w=min(given_w - max(float(rise_w.sum()) - ramp_w - last.saved_w, 0.0), float(wanted_w.sum())),
+        saved_w=saved_w,
         shed=shed,
         room=room,
         last_s=image.now_s,
@@ -132,15 +136,6 @@ def _rungs(plan: Plan, proposal: Proposal) -> Codes:
     return np.zeros(len(plan.max_w), dtype=np.uint8) if proposal.shed is None else proposal.shed
 
 
-def _woken(plan: Plan, base_w: Floats, rise_w: Floats, shed: Codes, before: Codes) -> tuple[Codes, Floats]:
-    """Rungs ordered, and raises: a gang wakes whole, when every rack of it gets its floor, or it stays shed."""
-    waking = (before > 0) & (shed < before)
-    short = np.zeros(len(plan.gang_class), dtype=np.bool_)
-    short[plan.gang_of[waking & (base_w + rise_w < np.where(shed > 0, 0.0, plan.floor_w))]] = True
-    stays = waking & short[plan.gang_of]
-    return np.where(stays, before, shed), np.where(stays, 0.0, rise_w)
-
-
 def _fit(image: Image, cap_w: Floats, least_w: Floats, room_w: Floats, reason: Codes) -> Floats:
     """Cut a proposal that does not fit a row by itself, evenly above what each rack needs; the rows named must hold."""
     for _ in range(3):  # a cut only lowers: three passes bring nested rows within rounding
@@ -174,18 +169,37 @@ def _wanted(plan: Plan, image: Image, wanted_w: Floats, mode: Mode, cycles: int,
 
 
 def _grant(
-    plan: Plan, image: Image, base_w: Floats, wanted_w: Floats, room_w: Floats, budget_w: float, reason: Codes
-) -> Floats:
-    """The part of the wanted raises that every row has room for and the ramp allows, gang by gang [R, W]."""
+    plan: Plan,
+    image: Image,
+    base_w: Floats,
+    wanted_w: Floats,
+    room_w: Floats,
+    asks_w: Floats,
+    budget_w: float,
+    reason: Codes,
+) -> tuple[Floats, float]:
+    """The part of the wanted raises that every row has room for and the ramp allows, gang by gang [R, W].
+
+    Shed racks ask for `asks_w` [R] to wake: first, one after the other, each whole or not at all; and what of the ramp
+    is saved for the next of them.
+    """
     counted_w = np.maximum(charge_w(plan, image), base_w)
     extra = np.maximum(base_w + wanted_w - counted_w, 0.0)
     share = _share(plan, image, room_w - image.rows.dot(counted_w), image.rows.dot(extra), extra)
     reason[(wanted_w > 0.0) & (share < 1.0)] = Reason.ROOM
     rise_w = wanted_w * share
-    if rise_w.sum() > budget_w:
+    sleeps = asks_w > 0.0
+    able = np.flatnonzero(sleeps & (rise_w >= asks_w))
+    woken = able[np.cumsum(asks_w[able]) <= budget_w]
+    rise_w[sleeps] = 0.0
+    left_w = budget_w - float(asks_w[woken].sum())
+    next_w = float(asks_w[able[len(woken)]]) if len(woken) < len(able) else 0.0
+    others_w, most_w = float(rise_w.sum()), max(left_w - next_w, 0.0)
+    if others_w > most_w:
         reason[rise_w > 0.0] = Reason.PACE
-        rise_w = rise_w * (budget_w / rise_w.sum())
-    return rise_w
+        rise_w = rise_w * (most_w / others_w)
+    rise_w[woken] = asks_w[woken]
+    return rise_w, min(max(left_w - min(others_w, most_w), 0.0), next_w)
 
 
 def _share(plan: Plan, image: Image, left_w: Floats, asked_w: Floats, extra: Floats) -> Floats:

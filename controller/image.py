@@ -51,7 +51,7 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     gone = _lost(plan, shot, quality, meter_w, last.lost)
     share = _shares(plan, shot, quality, gone.dead)
     riding = _riding(plan, shot, quality, meter_w, below_w, drawn_w)
-    for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit):
+    for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit, gone.dead):
         array.flags.writeable = False
     image = Image(
         now_s=shot.now_s,
@@ -68,6 +68,7 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
         riding=riding,
         lost_node=gone.node,
         lost_unit=gone.unit,
+        dead=gone.dead,
     )
     return image, ImageState(still, gone)
 

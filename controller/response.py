@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller import corrective, shed
-from controller.aftermath import overloads, survivors
+from controller.aftermath import may_come, overloads, survivors
 from controller.corrective import Kit, Prepared
-from controller.frames import Bools, Codes, Estimate, Floats, Limits, Rows, Shed
+from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows, Shed
 from controller.plan import Plan
 
 RESOLVE_S = 5.0  # between two solutions of a loss that stands
@@ -26,11 +26,10 @@ WAKE_MARGIN = 0.02  # .. with this share of every limit to spare
 class Response:
     """What is in force now."""
 
-    cases: tuple[int, ...]  # losses that stand
+    since_s: dict[int, float]  # losses that stand, and when each was seen
     cap_w: Floats  # [R] most that each rack may have for them, inf: no more than ever
     codes: Codes  # [R] rungs
     said: tuple[str, ...]  # who is shed and why, in words
-    began_s: float  # when the newest loss was seen
     solved_s: float
     short_s: float  # since when floors do not fit, inf: they do
     fit_s: float  # since when somebody who is shed would fit again, inf: nobody
@@ -40,15 +39,16 @@ def begin(plan: Plan) -> Response:
     """Nothing is lost and nobody is shed."""
     racks = len(plan.max_w)
     nobody = np.zeros(racks, dtype=np.uint8)
-    return Response((), np.full(racks, np.inf), nobody, (), -np.inf, -np.inf, np.inf, np.inf)
+    return Response({}, np.full(racks, np.inf), nobody, (), -np.inf, np.inf, np.inf)
 
 
 def respond(
     kit: Kit, prepared: Prepared, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, last: Response
 ) -> Response:
     """The response of this cycle; `cap_w` [R] are the caps in force, `prepared` the sets kept ready."""
-    now = last if known.lost == last.cases else _changed(kit, prepared, now_s, known, limits, cap_w, last)
-    if now.cases and now_s - now.solved_s >= RESOLVE_S:
+    same = set(known.lost) == set(last.since_s)
+    now = last if same else _changed(kit, prepared, now_s, known, limits, cap_w, last)
+    if now.since_s and now_s - now.solved_s >= RESOLVE_S:
         now = _again(kit, now_s, known, limits, cap_w, now)
     now = _short(kit, now_s, known, limits, now)
     return _waking(kit, now_s, known, limits, now) if now.codes.any() else replace(now, said=(), fit_s=np.inf)
@@ -58,33 +58,31 @@ def _changed(
     kit: Kit, prepared: Prepared, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, last: Response
 ) -> Response:
     """New losses get their prepared sets; when one is over the others are solved at once."""
-    new = [case for case in known.lost if case not in last.cases]
+    new = [case for case in known.lost if case not in last.since_s]
     caps_w, codes, said = last.cap_w.copy(), last.codes, last.said
     for case in new:
         ready = prepared.of_case.get(case, corrective.nothing(case))
-        fix = corrective.recheck(kit, ready, known, limits, np.minimum(caps_w, cap_w), codes)
+        fix = corrective.recheck(kit, ready, known, limits, np.minimum(caps_w, cap_w), codes, 0.0, known.alive)
         caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
         codes, said = fix.codes(codes), (*said, *fix.said)
-    over = not new
     return replace(
         last,
-        cases=known.lost,
+        since_s={case: last.since_s.get(case, now_s) for case in known.lost},
         cap_w=caps_w if known.lost else np.full(len(cap_w), np.inf),
         codes=codes,
         said=tuple(dict.fromkeys(said)),
-        began_s=last.began_s if over else now_s,
-        solved_s=-np.inf if over else now_s,
+        solved_s=now_s if new else -np.inf,
     )
 
 
 def _again(kit: Kit, now_s: float, known: Estimate, limits: Limits, cap_w: Floats, now: Response) -> Response:
     """Standing losses solved for the present state."""
-    settled = now_s - now.began_s >= SETTLED_S
+    settled = now_s - max(now.since_s.values()) >= SETTLED_S
     from_w = kit.plan.max_w if settled else np.minimum(now.cap_w, cap_w)
     caps_w = np.full(len(cap_w), np.inf) if settled else now.cap_w.copy()
     codes, said = now.codes, now.said
-    for case in now.cases:
-        fix = corrective.corrective(kit, case, known, limits, from_w, codes)
+    for case, began_s in now.since_s.items():
+        fix = corrective.corrective(kit, case, known, limits, from_w, codes, None, now_s - began_s, known.alive)
         caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
         codes, said = fix.codes(codes), (*said, *fix.said)
     return replace(now, cap_w=caps_w, codes=codes, said=tuple(dict.fromkeys(said)), solved_s=now_s)
@@ -125,7 +123,7 @@ def _sure_room(plan: Plan, known: Estimate, limits: Limits) -> Floats:
 def _waking(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:
     """Let go of jobs that have fitted again for a while, also under what has survived a loss."""
     floor_w, reach = _floors(kit.plan, known)
-    rows, room_w = _all_rows(kit, known, limits, now)
+    rows, room_w = _all_rows(kit, now_s, known, limits, now)
     free = shed.release(kit.plan, rows, room_w, floor_w, now.codes, WAKE_MARGIN, reach)
     if (free == now.codes).all():
         return replace(now, fit_s=np.inf)
@@ -135,15 +133,29 @@ def _waking(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Respon
     return replace(now, codes=free, fit_s=np.inf)
 
 
-def _all_rows(kit: Kit, known: Estimate, limits: Limits, now: Response) -> tuple[Rows, Floats]:
+def _all_rows(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> tuple[Rows, Floats]:
     """Rows of the present state, of the losses to come and of those that have happened."""
-    if not now.cases:
+    if not now.since_s:
         return known.rows, limits.room_w
     after = overloads(kit, known, limits, kit.plan.max_w, now.codes)
-    cells = np.flatnonzero(np.isin(kit.plan.losses.delta_case, now.cases))
-    heat = np.flatnonzero(np.isin(kit.heat_case, now.cases))
+    cells, heat = (_to_come(kit, now_s, known, now, *x) for x in _cells(kit))
     rows, room_w, _ = survivors(kit, known, after, cells, heat)
     return known.rows.joined(rows), np.append(limits.room_w, room_w)
+
+
+def _cells(kit: Kit) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+    """Case and stage of the electrical and of the heat cells."""
+    losses = kit.plan.losses
+    return (losses.delta_case, losses.delta_stage), (kit.heat_case, kit.heat_stage)
+
+
+def _to_come(kit: Kit, now_s: float, known: Estimate, now: Response, case: Ints, stage: Ints) -> Ints:
+    """Cells of the losses that stand, of the stages that may still come."""
+    out = np.zeros(len(case), dtype=np.bool_)
+    for k, began_s in now.since_s.items():
+        mine = case == k
+        out[mine] = may_come(kit, k, now_s - began_s, known.alive)[stage[mine]]
+    return np.flatnonzero(out)
 
 
 def _floors(plan: Plan, known: Estimate) -> tuple[Floats, Bools]:
