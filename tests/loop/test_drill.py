@@ -112,3 +112,19 @@ def test_corrective_security_does_more_than_preventive_and_trips_nothing(hall: S
     assert by["corrective"]["work"] >= 0.99 * by["none"]["work"]
     assert by["corrective"]["trips"] == by["preventive"]["trips"] == 0
     assert len(result["table"]) == 5
+
+
+def test_colossus_bears_what_it_calls_secured_and_sheds_where_floors_do_not_fit() -> None:
+    kinds = ("substation", "ups", "busway", "cdu", "switchboard")
+    options = Options(losses=len(kinds), kinds=kinds, disobedient=0.05, seconds=60.0, seed=2)
+    result = run_drill(resolve_site("colossus"), options, lambda _: None)
+    runs, summary = result["runs"], result["summary"]
+    assert len(runs) == 2 * len(kinds)  # once obeying, once with one rack in twenty that does not
+    assert summary["broken"] == []
+    by = {r["kind"]: r for r in runs}
+    assert all(by[kind]["secured"] for kind in ("ups", "busway", "cdu"))
+    lost = by["substation"]  # two of 150 MW: the other cannot carry the floors
+    assert not lost["secured"]
+    assert lost["shed"]
+    assert any("do not fit" in words for words in (lost["why"], *lost["said"]))
+    assert lost["trips"] == {}
