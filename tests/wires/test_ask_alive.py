@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers_run import Process, Town
 
 from controller import ask
 from controller.answers import AskError
+
+pytestmark = pytest.mark.usefixtures("warm_kernels")
 
 
 async def test_a_running_site_answers_and_misses_no_beat(tmp_path: Path) -> None:
