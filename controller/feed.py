@@ -120,14 +120,17 @@ def _security(frames: Frames, prepared: Prepared) -> dict[str, Any] | None:
     if tables is None:
         return None
     keys = ("id", "kind", "survivor", "margin", "limit_s", "secured", "reason")
-    worst = [v.to_dict() for v in tables.verdicts[:WORST]]
     return {
         "losses": len(tables.verdicts),
         "not_secured": len(tables.not_secured),
-        "worst": [{key: v[key] for key in keys} for v in worst],
+        "worst": [{key: _plain(getattr(v, key)) for key in keys} for v in tables.verdicts[:WORST]],
         "age_s": now_s - tables.at_s,
         "sets_age_s": now_s - sets.at_s if sets else None,
     }
+
+
+def _plain(value: Any) -> Any:
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float) -> float | None:
