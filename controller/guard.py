@@ -16,6 +16,7 @@ from drivers.points import Quality
 
 LATENCY = 3  # cycles until an order must show in an agent's report
 LONGEST_CYCLE_S = 2.0  # a longer pause gives no more of the ramp
+GIVEN_TAU_S = 5.0  # what was taken and not given on is soon the site's own rise
 START_CYCLES = 5  # caps found are only renewed until every device has had the time to answer
 BALANCE_SHARE = 0.05  # children account for a node when they are within this of its meter
 
@@ -85,7 +86,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         last,
         cap_w=np.where(unheard & ~np.isfinite(last.cap_w), np.nan, orders.cap_w),
         recent_w=np.vstack([last.recent_w[1:], orders.cap_w]),
-        given_w=min(given_w - max(float(rise_w.sum()) - ramp_w - last.saved_w, 0.0), float(wanted_w.sum())),
+        given_w=min(given_w - max(float(rise_w.sum()) - ramp_w - last.saved_w, 0.0), float(wanted_w.sum()))
+        * float(np.exp(-since_s / GIVEN_TAU_S)),
         saved_w=saved_w,
         shed=shed,
         room=room,

@@ -245,7 +245,7 @@ def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = 
         held = lock(where)
     except OSError as error:
         raise ServiceError(f"state directory {error.filename}: {error.strerror}; give another with --state") from error
-    report = warm.warm()
+    report = warm.warm(objective=site.control.objective)
     if not report.ok and mode == Mode.LIVE:
         raise ServiceError(f"the allocation kernel is not fit: {report.problem}; LIVE refused (`--shadow` still runs)")
 
