@@ -143,7 +143,11 @@ def by_design(site: Site) -> World:
 def by_state(site: Site, reply: Mapping[str, Any]) -> World:
     """The present state as a running controller gave it to {"ask": "now"}, for answers that take the asker's time."""
     world = by_design(site)
-    return replace(world, frames=present.unpacked(world.plan, world.frames, reply), note="")
+    try:
+        frames = present.unpacked(world.plan, world.frames, reply)
+    except (ValueError, KeyError) as error:
+        raise AskError(f"the running controller was started with other site files than these: {error}") from error
+    return replace(world, frames=frames, note="")
 
 
 def _now(world: World, _: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_site import tiny_site
 
 from controller import answers, outage, present
 from controller.answers import AskError, World
@@ -106,6 +107,14 @@ def test_the_state_of_another_site_is_refused(world: World) -> None:
     fewer = replace(world.frames, estimate=replace(world.frames.estimate, demand_w=np.zeros(3)))
     with pytest.raises(ValueError, match="another site"):
         present.unpacked(world.plan, fewer, reply)
+
+
+def test_a_controller_of_changed_files_is_told_as_such(world: World) -> None:
+    reply = answers.answer(replace(world, note=""), {"ask": "now"})
+    with pytest.raises(AskError, match="other site files"):
+        answers.by_state(tiny_site(), reply)
+    with pytest.raises(AskError, match="other site files"):
+        answers.by_state(tiny_site(), {})
 
 
 @pytest.mark.parametrize("question", [{}, {"ask": None}, {"ask": ["explain"]}, {"ask": "everything"}])
