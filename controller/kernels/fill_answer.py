@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from controller.kernels.fill_rows import BEGIN, END
 from controller.kernels.fill_setup import (
     ALLOWED,
     FLOOR,
@@ -28,14 +29,22 @@ def end_class(
     knots: Floats,
     gang_start: Ints,
     gang_rack: Indices,
+    live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    rest_w: Floats,
     order: Ints,
     lo: int,
     hi: int,
     ceiling_w: Floats,
     power_w: Floats,
     over_ceiling: Flags,
+    last: bool,
 ) -> None:
-    """Gangs of order[lo:hi] still free are at their demand; powers, no higher than a ceiling unless the floor is."""
+    """Gangs of order[lo:hi] still free are at their demand; powers, no higher than a ceiling unless the floor is.
+
+    Unless it is the last class, its rows keep what they carry of it.
+    """
     for i in range(lo, hi):
         g = order[i]
         if gang[g, STATE] != FROZEN:
@@ -46,7 +55,11 @@ def end_class(
             most_w = max(ceiling_w[r], rack[r, FLOOR])
             power_w[r] = min(power_at(rack, curve, knots, r, level), most_w)
             over_ceiling[r] = ceiling_w[r] < rack[r, FLOOR]
+            if last or live[r, BEGIN] == live[r, END]:
+                continue
             rack[r, LINE], rack[r, SLOPE] = power_w[r], 0.0
+            for e in range(live[r, BEGIN], live[r, END]):
+                rest_w[live_row[e]] += live_coef[e] * (power_w[r] - rack[r, FLOOR])
 
 
 @njit(cache=False)

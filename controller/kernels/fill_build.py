@@ -121,6 +121,7 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "rack": (n_rack, 8),
         "gang": (n_gang, 8),
         "row": (n_row, 4),
+        "rest_w": n_row,
         "live_coef": n_entry,
         "raw_level": n_event,
         "event_level": n_event,

@@ -8,7 +8,7 @@ begins at the step of the last filling.
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_rows import ACTIVE, BEGIN, END, KEY, LIMIT
+from controller.kernels.fill_rows import ACTIVE, BASE, BEGIN, END, GAIN, KEY, LIMIT
 from controller.kernels.fill_setup import (
     AT_DEMAND,
     BINDING,
@@ -242,15 +242,28 @@ def find_step(
     step[c] = good
 
 
+@njit(inline="always")
+def add_line(
+    row: Floats, live: Ints, live_row: Indices, live_coef: Floats, r: int, line_w: float, slope: float
+) -> None:
+    """Put a line into the rows of rack `r`."""
+    for e in range(live[r, BEGIN], live[r, END]):
+        row[live_row[e], BASE] += live_coef[e] * line_w
+        row[live_row[e], GAIN] += live_coef[e] * slope
+
+
 @njit(cache=False)
 def land(
     rack: Floats,
     curve: Ints,
     gang: Floats,
+    row: Floats,
     knots: Floats,
     gang_start: Ints,
     gang_rack: Indices,
     live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
     order: Ints,
     lo: int,
     hi: int,
@@ -261,6 +274,7 @@ def land(
 ) -> int:
     """Put the gangs order[lo:hi] at level `x`, or freeze them where they stop before; list what happens above it.
 
+    Rows hold what they carry with these gangs at their floors, and get their lines.
     Events: a rack and the segment it enters, or a gang and -1 at its ceiling; how many there are.
     """
     n = 0
@@ -280,6 +294,7 @@ def land(
                 continue
             if gang[g, STATE] == FROZEN:
                 rack[r, LINE] = power_at(rack, curve, knots, r, gang[g, STOP])
+                add_line(row, live, live_row, live_coef, r, rack[r, LINE] - rack[r, FLOOR], 0.0)
                 continue
             c, at = curve[r], rack[r, START]
             if at < x:
@@ -287,6 +302,7 @@ def land(
                 slope = knots[c, j, INVERSE]
                 rack[r, LINE] = rack[r, OTHER] + rack[r, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
                 rack[r, SLOPE] = rack[r, GPU] * slope * rack[r, TOP]
+                add_line(row, live, live_row, live_coef, r, rack[r, LINE] - rack[r, FLOOR], rack[r, SLOPE])
             else:
                 j = segment(knots, c, (rack[r, FLOOR] - rack[r, OTHER]) / rack[r, GPU], SHARE)
                 if at < gang[g, HIGHEST]:

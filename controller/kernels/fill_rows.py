@@ -41,6 +41,7 @@ def choose_rows(
     limit_w: Floats,
     guess: Flags,
     floor_load_w: Floats,
+    rest_w: Floats,
     touched: Ints,
 ) -> int:
     """Put into `row` the guessed rows that could bind with every gang at its highest level; how many they are.
@@ -60,7 +61,7 @@ def choose_rows(
         if high_w > low_w and high_w > limit_w[k] + SAME * abs(limit_w[k]):
             full = low_w >= limit_w[k] - SAME * max(abs(limit_w[k]), low_w)
             spare_w = 0.0 if full else min(MARGIN * abs(limit_w[k]), 2.0 * ALLOWED * (limit_w[k] - low_w))
-            row[n, BASE], row[n, LIMIT], row[n, KEY] = low_w, limit_w[k] - spare_w, -1.0 if full else 1.0
+            row[n, LIMIT], row[n, KEY], rest_w[n] = limit_w[k] - spare_w, -1.0 if full else 1.0, low_w
             number[n], touched[n] = k, -1
             n += 1
     return n
@@ -217,31 +218,21 @@ def close_row(
 
 
 @njit(cache=False)
-def start_rows(
-    rack: Floats,
-    row: Floats,
-    alive: int,
-    heap: Ints,
-    tally: Ints,
-    number: Ints,
-    row_start: Ints,
-    row_rack: Indices,
-    coef: Floats,
-    touched: Ints,
-    c: int,
-    x: float,
-) -> None:
-    """Sum every row that class `c` touches and that is not tight, at level `x` and on, and put it into the heap."""
+def lay_rows(row: Floats, alive: int, rest_w: Floats) -> None:
+    """Rows with the gangs of the next class at their floors."""
+    for k in range(alive):
+        row[k, BASE], row[k, GAIN] = rest_w[k], 0.0
+
+
+@njit(cache=False)
+def start_rows(row: Floats, alive: int, heap: Ints, tally: Ints, touched: Ints, c: int, x: float) -> None:
+    """Put every row that class `c` touches and that is not tight, at level `x` and on, into the heap."""
     n = 0
     for k in range(alive):
         if row[k, KEY] < 0.0 or touched[k] != c:
             continue
-        base_w, gain = 0.0, 0.0
-        for e in range(row_start[number[k]], row_start[number[k] + 1]):
-            r = row_rack[e]
-            base_w += coef[e] * rack[r, LINE]
-            gain += coef[e] * rack[r, SLOPE]
-        row[k, BASE], row[k, GAIN], row[k, KEY] = base_w, gain, 1.0
+        base_w, gain = row[k, BASE], row[k, GAIN]
+        row[k, KEY] = 1.0
         if base_w + gain > row[k, LIMIT] and gain > 0.0:
             row[k, KEY] = min(1.0, max(x, (row[k, LIMIT] - base_w) / gain))
         heap[0, n] = k

@@ -21,7 +21,7 @@ from controller.kernels.fill_answer import end_class, flag_rows, repair, sum_row
 from controller.kernels.fill_events import drop_in_buckets
 from controller.kernels.fill_jump import STEPS_OF_LEVEL, find_step, land, set_stops
 from controller.kernels.fill_rise import rise
-from controller.kernels.fill_rows import ACTIVE, STEPS, choose_rows, set_columns, start_rows
+from controller.kernels.fill_rows import ACTIVE, STEPS, choose_rows, lay_rows, set_columns, start_rows
 from controller.kernels.fill_setup import (
     FLOOR,
     GPU,
@@ -64,6 +64,7 @@ class Work(NamedTuple):
     gang: Floats  # [G, 8]
     guess: Flags  # [K] rows that take part
     row: Floats  # [K, 4]
+    rest_w: Floats  # [K] load of a row of `row` with the classes not yet filled at their floors
     number: Ints  # [K] of each row in `row`
     touched: Ints  # [K] class that a row of `row` was loaded by last
     heap: Ints  # [2, K]
@@ -88,7 +89,7 @@ class Work(NamedTuple):
 @njit(cache=False)
 def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
     """Jump as far as no row is tight; number of events above."""
-    gangs, rows = (w.gang_start, w.gang_rack), (w.row_start, w.row_rack, coef)
+    gangs = (w.gang_start, w.gang_rack)
     set_stops(w.rack, w.gang, *gangs, w.live, w.live_row, w.blocked, w.touched, c, w.order, lo, hi)
     find_step(
         w.rack,
@@ -115,13 +116,17 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
         w.witness,
     )
     x = w.step[c] / STEPS_OF_LEVEL
+    lay_rows(w.row, alive, w.rest_w)
     n = land(
         w.rack,
         w.curve,
         w.gang,
+        w.row,
         w.knots,
         *gangs,
         w.live,
+        w.live_row,
+        w.live_coef,
         w.order,
         lo,
         hi,
@@ -131,13 +136,15 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
         w.raw_what,
     )
     if w.tally[ACTIVE] > 0:
-        start_rows(w.rack, w.row, alive, w.heap, w.tally, w.number, *rows, w.touched, c, x)
+        start_rows(w.row, alive, w.heap, w.tally, w.touched, c, x)
         drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
     return n
 
 
 @njit(cache=False)
-def fill_class(w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo: int, hi: int, most_steps: int) -> None:
+def fill_class(
+    w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo: int, hi: int, last: bool, most_steps: int
+) -> None:
     """Raise the gangs order[lo:hi]; classes below are at their floors meanwhile, those above where they ended."""
     n = start_class(w, coef, alive, c, lo, hi)
     rise(
@@ -173,12 +180,17 @@ def fill_class(w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo:
         w.knots,
         w.gang_start,
         w.gang_rack,
+        w.live,
+        w.live_row,
+        w.live_coef,
+        w.rest_w,
         w.order,
         lo,
         hi,
         ceiling_w,
         w.power_w,
         w.over_ceiling,
+        last,
     )
 
 
@@ -188,11 +200,13 @@ def fill_guessed(
 ) -> tuple[int, bool]:
     """Fill under the guessed rows; how many others are full, whether every coefficient is a number."""
     rows = (w.row_start, w.row_rack, coef)
-    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w, w.touched)
+    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w, w.rest_w, w.touched)
     set_columns(alive, w.rack, w.row, w.number, *rows, w.live, w.live_row, w.live_coef, w.blocked)
     w.tally[STEPS] = 0
     for c in range(len(class_start) - 1):
-        fill_class(w, coef, ceiling_w, alive, c, class_start[c], class_start[c + 1], most_steps)
+        fill_class(
+            w, coef, ceiling_w, alive, c, class_start[c], class_start[c + 1], c + 2 == len(class_start), most_steps
+        )
     return sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
 
 
