@@ -1,10 +1,15 @@
 """The reserve that corrective security frees: the same losses on the same seeds, under each kind of security.
 
+corrective: rows for what a loss moves until caps have acted, and a set of caps ready for what follows. preventive: what
+a loss moves must fit continuous ratings at today's caps, and nothing is done after it. none: neither. Limits of the
+present state hold in all three, so an overload is cut in the next cycle wherever the protections wait for it.
+
 Work is the plant's own: rack seconds at full speed as a share of those asked for; a training job with a dark rack
 stands still.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +19,7 @@ from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.drill import at_full_demand, run_loss, usual
+from sim.lab.lockstep import LockStep
 from sim.lab.losses import sample
 from sim.lab.tally import violations
 
@@ -44,11 +50,23 @@ def secured_by(site: Site, policy: Policy) -> Site:
 def under(site: Site, policy: Policy, losses: int, kinds: Sequence[str], seed: int, jobs: int) -> dict[str, Any]:
     """Work without a loss, and over WINDOW_S after each of the sampled losses; BranchError when a run fails."""
     lock = at_full_demand(secured_by(site, policy), seed)
+    if policy != "corrective":
+        _answer_nothing(lock)
     before = usual(lock)
     drawn = sample(site, losses, kinds, np.random.default_rng(seed))
     tasks = [partial(run_loss, lock, e, 0.0, WINDOW_S, seed, whole=True) for e in drawn]
     runs = [answer for _, answer in branches(tasks, jobs)]
     return {"policy": policy, "work": before.share(), "work_by_class": before.by_class(), **_after(runs)}
+
+
+def _answer_nothing(lock: LockStep) -> None:
+    """No loss is recognised as one: what is done is only what the limits of the present state ask."""
+    plan = lock.plan
+    lock.plan = replace(
+        plan,
+        case_of_node=np.full_like(plan.case_of_node, -1),
+        case_of_unit=np.full_like(plan.case_of_unit, -1),
+    )
 
 
 def _after(runs: Sequence[Answer]) -> dict[str, Any]:
