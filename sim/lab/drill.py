@@ -25,8 +25,8 @@ from sim.scenarios import load_scenario
 
 FAST_S, SETTLE_S, BEFORE_S = 60, 60, 20  # the window in which demand is seen is 60 s
 LEAST_S, QUIET_S = 20.0, 8.0  # a run ends early when nothing has moved for so long
-WATER = ("pump", "chiller", "tower", "dry_cooler")  # water takes its time
-WATER_S = 40.0
+SLOW = ("utility_feed", "substation", "switchboard", "pump", "chiller", "tower", "dry_cooler")  # ties and water
+SLOW_S = 40.0
 SAID = 8  # sentences kept of what was shed and why
 Say = Callable[[str], None]
 
@@ -111,7 +111,7 @@ def _over(lock: LockStep, record: Record, element: Element, now_s: float, second
         return False
     if now_s - record.event_s >= seconds:
         return True
-    least_s = WATER_S if element.kind in WATER else LEAST_S
+    least_s = SLOW_S if element.kind in SLOW else LEAST_S
     at_rest = now_s >= least_s and now_s - max(record.quiet_s, record.event_s) >= QUIET_S
     return at_rest and not record.warming(2.0 * seconds)
 
