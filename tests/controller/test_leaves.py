@@ -70,7 +70,7 @@ def case(seed: int) -> Case:
         structure,
         leaves.expand(plan, plan.joint, structure.kept),
         plan.joint.dot(plan.floor_w) + random.uniform(0.1, 1.0) * plan.joint.dot(plan.max_w - plan.floor_w),
-        problem.Bounds(plan.floor_w, demand_w, plan.max_w, ceiling_w, nothing),
+        problem.Bounds(plan.floor_w, demand_w, plan.max_w, ceiling_w, nothing, plan.other_w),
         random,
     )
 

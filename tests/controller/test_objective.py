@@ -56,7 +56,7 @@ def test_a_tenant_gets_its_guarantee_or_what_holds_it_is_a_limit_or_its_demand()
         over = final.row_load_w > np.maximum(inputs.limit_w, topology_load(site, least_w)) * (1 + 1e-9) + 1e-6
         assert not over.any(), f"seed {seed}"
         assert (plain.violated == final.violated).all()
-    assert met > 100
+    assert met > 50
     assert held > 600
 
 
