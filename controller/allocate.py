@@ -53,8 +53,8 @@ def allocate(
     before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
     since_s = now_s - last.started_s
     now = response.respond(last.kit, prepared, now_s, estimate, limits, before_w, last.response)
-    if since_s < FOUND_S:
-        now = response.found(now, estimate)
+    ours = np.isfinite(last.cap_w) & (since_s >= FOUND_S) & (limits.mode != Mode.SHADOW)
+    now = response.found(now, estimate, ~ours)
     bound = problem.bounds(plan, last.structure, estimate, limits, before_w, now.cap_w, now.codes)
     served = problem.serve(plan, last.structure, rows, room_w, bound)
     filled_w = problem.surplus(plan, last.structure, rows, room_w, bound, served)

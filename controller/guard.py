@@ -49,8 +49,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     sends = proposal.mode != Mode.SHADOW
     if sends and not last.sent:
         last = replace(last, cap_w=np.full(len(plan.max_w), np.nan), recent_w=last.recent_w * np.nan, given_w=0.0)
-    if last.cycles < START_CYCLES:
-        last = replace(last, shed=_shed_found(plan, image, last))
+    last = replace(last, shed=_shed_found(plan, image, last))
     shed = _rungs(plan, proposal)
     before_w = _before(plan, image, last, sends)
     least_w = np.where(shed > 0, 0.0, plan.floor_w)
@@ -128,9 +127,10 @@ def _found(plan: Plan, image: Image, shed: Codes) -> Floats:
 
 
 def _shed_found(plan: Plan, image: Image, last: GuardState) -> Codes:
-    """Rungs that the agents report: what a predecessor has shed stays shed until a raise is granted [R]."""
+    """Rungs of agents that have no order of ours yet: what is shed stays so until a raise is granted [R]."""
     rung, cap_w = image.value[plan.agent_slot["shed"]], image.value[plan.agent_slot["cap_w"]]
     told = np.isin(rung, list(Shed)) & (cap_w < plan.floor_w)
+    told &= np.isnan(last.cap_w) | (last.cycles < START_CYCLES)
     return np.where(told, np.where(told, rung, 0.0).astype(np.uint8), last.shed)
 
 

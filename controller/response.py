@@ -11,7 +11,7 @@ import numpy as np
 from controller import corrective, shed
 from controller.aftermath import may_come, overloads, survivors
 from controller.corrective import Kit, Prepared
-from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows, Shed
+from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.plan import Plan
 
 RESOLVE_S = 5.0  # between two solutions of a loss that stands
@@ -169,7 +169,8 @@ def _names(plan: Plan) -> tuple[str, ...]:
     return (*own, *plan.losses.name)
 
 
-def found(last: Response, known: Estimate) -> Response:
-    """After a start: what a predecessor has shed stays shed."""
-    codes = np.maximum(last.codes, known.shed_found)
-    return replace(last, codes=codes, said=("shed by an earlier controller",) if (codes > Shed.NONE).any() else ())
+def found(last: Response, known: Estimate, racks: Bools) -> Response:
+    """Of `racks` [R], which have no order of ours yet: what another controller has shed stays shed."""
+    codes = np.where(racks, np.maximum(last.codes, known.shed_found), last.codes)
+    more = ("shed by another controller",) if (codes > last.codes).any() else ()
+    return replace(last, codes=codes, said=tuple(dict.fromkeys(last.said + more)))

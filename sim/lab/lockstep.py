@@ -51,6 +51,10 @@ class MemoryWires:
             self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
         return self.lens(self._table.snapshot(now_s))
 
+    def forget(self) -> None:
+        """Wires of a new process: nothing has been heard yet."""
+        self._table = self.inventory.table()
+
     def glance(self, slots: Ints, now_s: float) -> tuple[Floats, Qualities]:
         """A few of the points, as a snapshot shows them."""
         shot = self.snapshot(now_s)

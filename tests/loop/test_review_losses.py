@@ -1,0 +1,90 @@
+"""Losses at the worst moment: over a restart, a takeover, and with instruments that lie."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from controller.frames import Frames, Mode
+from drivers.points import Floats, Qualities, Snapshot
+from drivers.site.load import resolve_site
+from drivers.site.model import Site
+from sim.lab.drill import at_full_demand
+from sim.lab.lockstep import LockStep
+from sim.plant.plant import Truth
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """The hall where one feed does not carry the floors."""
+    hall = resolve_site("hall")
+    small = {"utility_feed": 3.2e6, "substation": 3.2e6}
+    nodes = tuple(n.model_copy(update={"rating": small.get(n.kind, n.rating)}) for n in hall.nodes)
+    return hall.model_copy(update={"nodes": nodes})
+
+
+@pytest.fixture
+def lean(site: Site) -> LockStep:
+    return at_full_demand(site)
+
+
+def seconds(lock: LockStep, n: int) -> list[tuple[Frames, Truth]]:
+    return [(lock.watched(lambda *_: None), lock.plant.truth()) for _ in range(n)]
+
+
+def lose(lock: LockStep, name: str, *, back: bool = False) -> None:
+    lock.plant.director.put(name, in_service=back)
+
+
+def falsify(lock: LockStep, lie: Callable[[Floats, Qualities], None]) -> None:
+    """Every reading passes `lie`, which changes values and qualities in place."""
+
+    def lens(shot: Snapshot) -> Snapshot:
+        value, quality = shot.value.copy(), shot.quality.copy()
+        lie(value, quality)
+        return replace(shot, value=value, quality=quality)
+
+    lock.wires.lens = lens
+
+
+def restart(lock: LockStep) -> None:
+    """A new process: it knows no reading yet."""
+    lock.wires.forget()
+    lock.start_controller()
+
+
+def asleep(frames: Frames) -> int:
+    return 0 if frames.orders.shed is None else int((frames.orders.shed > 0).sum())
+
+
+def load_of(lock: LockStep, name: str, frames: Frames, truth: Truth) -> float:
+    node = lock.plan.site.node_index[name]
+    return float(truth.node_w[node] / frames.estimate.rating_w[node])
+
+
+def test_shed_racks_whose_agents_are_heard_late_stay_shed_after_a_restart(lean: LockStep) -> None:
+    lose(lean, "sub1")
+    shed = asleep(seconds(lean, 30)[-1][0])
+    assert shed > 0
+    lean.wires.reports = False  # the broker comes back last
+    restart(lean)
+    seconds(lean, 8)
+    lean.wires.reports = True
+    seen = seconds(lean, 30)
+    assert all(asleep(frames) == shed for frames, _ in seen)
+    assert max(load_of(lean, "sub2", *x) for x in seen[1:]) <= 1.0
+
+
+def test_a_takeover_from_shadow_finds_what_is_shed(lean: LockStep) -> None:
+    live, lean.requests = lean.requests, replace(lean.requests, mode=Mode.SHADOW)
+    restart(lean)
+    seconds(lean, 10)
+    holder = lean.plant.agents.holder
+    racks = np.flatnonzero(holder.max_w > 0)[:8]
+    holder.shed[racks], holder.cap_w[racks] = 1, 3000  # by the controller whose shadow this is
+    seconds(lean, 10)
+    lean.requests = live
+    for frames, _ in seconds(lean, 5):
+        assert frames.orders.shed is not None
+        assert (frames.orders.shed[racks] > 0).all()
