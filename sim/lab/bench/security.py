@@ -20,12 +20,12 @@ from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.drill import at_full_demand, run_loss, usual
 from sim.lab.lockstep import LockStep
-from sim.lab.losses import sample
+from sim.lab.losses import RETURNING, sample
 from sim.lab.tally import violations
 
 Policy = Literal["corrective", "preventive", "none"]
 POLICIES: tuple[Policy, ...] = ("corrective", "preventive", "none")
-WINDOW_S = 60.0
+WINDOW_S = 60.0  # after a loss; above batteries twice their time at rating longer: at half load they last so long
 SMALL_UPS = 0.8  # of the shell's own: 2.2 MVA where there were 2.75
 Say = Callable[[str], None]
 
@@ -48,13 +48,15 @@ def secured_by(site: Site, policy: Policy) -> Site:
 
 
 def under(site: Site, policy: Policy, losses: int, kinds: Sequence[str], seed: int, jobs: int) -> dict[str, Any]:
-    """Work without a loss, and over WINDOW_S after each of the sampled losses; BranchError when a run fails."""
+    """Work without a loss, and over a window after each of the sampled losses; BranchError when a run fails."""
     lock = at_full_demand(secured_by(site, policy), seed)
     if policy != "corrective":
         _answer_nothing(lock)
     before = usual(lock)
     drawn = sample(site, losses, kinds, np.random.default_rng(seed))
-    tasks = [partial(run_loss, lock, e, 0.0, WINDOW_S, seed, whole=True) for e in drawn]
+    riding_s = 2.0 * site.control.ups_battery_s
+    windows_s = [WINDOW_S + riding_s * (e.kind in RETURNING) for e in drawn]
+    tasks = [partial(run_loss, lock, e, 0.0, s, seed, whole=True) for e, s in zip(drawn, windows_s, strict=True)]
     runs = [answer for _, answer in branches(tasks, jobs)]
     return {"policy": policy, "work": before.share(), "work_by_class": before.by_class(), **_after(runs)}
 
