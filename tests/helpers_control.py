@@ -238,7 +238,8 @@ class Bench:
         return Image(
             now_s, cycle, value, codes, age_s, metered_w, charge_w, self.plan.rows, self.plan.share,
             below_w=np.zeros(nodes), summed_w=np.full(nodes, np.nan), riding=np.zeros(nodes, dtype=bool),
-            lost_node=np.zeros(nodes, dtype=bool), dead=np.zeros(nodes, dtype=bool), lost_unit=np.zeros(len(self.site.cooling), dtype=bool),
+            lost_node=np.zeros(nodes, dtype=bool), dead=np.zeros(nodes, dtype=bool),
+            lost_unit=np.zeros(len(self.site.cooling), dtype=bool),
         )  # fmt: skip
 
     def proposal(

@@ -98,7 +98,8 @@ async def test_busy_is_suspect_and_failure_is_bad_and_both_keep_value_and_time()
 
     async with rogue(site.devices[0].port, answer), reading(site) as rig:
         await until(lambda: rig.good(CDU))
-        for code, quality in ((6, Quality.SUSPECT), (4, Quality.BAD)):  # noqa: B007  (read by answer)
+        for refusal, quality in ((6, Quality.SUSPECT), (4, Quality.BAD)):
+            code = refusal
 
             def judged(expected: Quality = quality) -> bool:
                 return bool((rig.quality(CDU) == expected).all())

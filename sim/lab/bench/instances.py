@@ -130,8 +130,8 @@ def leaves(problem: Problem, count: int, gang: int, rng: np.random.Generator) ->
     first = np.cumsum(size) - size
     rack = np.repeat(np.arange(racks), size)
     index = np.append(t.row_rack.astype(np.int64), np.arange(racks))
-    coef = np.append(coefficients(problem), np.ones(racks))
     length = size[index]
+    coef = np.repeat(np.append(coefficients(problem), np.ones(racks)), length)
     within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
     ends = np.append(t.row_start, t.row_start[-1] + np.arange(1, racks + 1))
     start = np.append(0, np.cumsum(length))[ends]
@@ -146,11 +146,11 @@ def leaves(problem: Problem, count: int, gang: int, rng: np.random.Generator) ->
         gpu_w=gpu_w,
         curve_of=np.zeros(count, np.int32),
         limit_w=np.append(i.limit_w, i.ceiling_w),
-        coef=np.repeat(coef, length),
+        coef=coef,
     )
     gang_of = np.arange(count) // gang
     gang_class = t.gang_class[t.gang_of[rack[::gang]]]
-    rows = (start, np.repeat(first[index], length) + within, given.coef)
+    rows = (start, np.repeat(first[index], length) + within, coef)
     return Problem(build_topology(gang_of, gang_class, *rows, (LINE,)), (LINE,), given)
 
 
@@ -166,7 +166,8 @@ def _copies(problem: Problem, count: int) -> Problem:
     start = np.append(0, (t.row_start[1:] + copy * entries).ravel())
     gang_of, row_rack = (t.gang_of + copy * gangs).ravel(), (t.row_rack + copy * racks).ravel()
     given = FillInputs(*(np.tile(values, count) for values in vars(i).values() if values is not None))
-    topology = build_topology(gang_of, np.tile(t.gang_class, count), start, row_rack, given.coef, problem.curves)
+    coef = np.tile(coefficients(problem), count)
+    topology = build_topology(gang_of, np.tile(t.gang_class, count), start, row_rack, coef, problem.curves)
     return Problem(topology, problem.curves, given)
 
 
@@ -183,6 +184,7 @@ def _part(problem: Problem, share: float) -> Problem:
     gangs, gang_of = np.unique(t.gang_of[:racks], return_inverse=True)
     names = ("floor_w", "demand_w", "ceiling_w", "other_w", "gpu_w", "curve_of")
     values = {name: getattr(i, name)[:racks] for name in names}
-    given = FillInputs(**values, limit_w=(i.limit_w[some] * inside_w[some]) / full_w[some], coef=coef[kept])
-    topology = build_topology(gang_of, t.gang_class[gangs], start, t.row_rack[kept], given.coef, problem.curves)
+    coef = coef[kept]
+    given = FillInputs(**values, limit_w=(i.limit_w[some] * inside_w[some]) / full_w[some], coef=coef)
+    topology = build_topology(gang_of, t.gang_class[gangs], start, t.row_rack[kept], coef, problem.curves)
     return Problem(topology, problem.curves, given)
