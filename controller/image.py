@@ -122,7 +122,8 @@ def _shares(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Floats:
     moved = np.abs(measured - plan.share) > SHARE_BAND
     loaded = (total_w > LIGHT_SHARE * plan.max_w)[:, None]
     moved &= loaded | lone
-    return np.where(moved, np.maximum(measured, plan.share), plan.share) if moved.any() else plan.share
+    worst = np.where(lone, measured, np.maximum(measured, plan.share))  # a dead cord carries nothing, that is known
+    return np.where(moved, worst, plan.share) if moved.any() else plan.share
 
 
 def _complete(plan: Plan, meter_w: Floats) -> Bools:

@@ -45,7 +45,7 @@ def narrow(
     node_w = (allowed_w - plan.losses.reserve_w) * metered
     limit_w = np.concatenate([node_w, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
     room_w = np.maximum(limit_w - estimate.other_w, 0.0)
-    loss_w, loss_room_w, kept = _losses(plan, estimate, last, metered)
+    loss_w, loss_room_w, kept = _losses(plan, image, estimate, last, metered)
     limit_w, room_w = np.append(limit_w, loss_w), np.append(room_w, loss_room_w)
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
@@ -72,10 +72,13 @@ def narrow(
     )
 
 
-def _losses(plan: Plan, estimate: Estimate, last: LimitsState, metered: float) -> tuple[Floats, Floats, Bools]:
+def _losses(
+    plan: Plan, image: Image, estimate: Estimate, last: LimitsState, metered: float
+) -> tuple[Floats, Floats, Bools]:
     """What each survivor may carry after a loss [J, W], what of it the slower racks may have, and the rows kept [J].
 
-    A row that cannot hold with every rack at its floor holds nobody: that loss is not secured, and said so.
+    A row that cannot hold with every rack at its floor holds nobody: that loss is not secured, and said so. Nothing
+    moves onto a node through which no cord carries anything now: it has been lost itself.
     """
     losses, node = plan.losses, plan.losses.node_of
     multiple = overload.loss_multiple(
@@ -84,7 +87,8 @@ def _losses(plan: Plan, estimate: Estimate, last: LimitsState, metered: float) -
     limit_w = estimate.rating_w[node] * metered * multiple
     room_w = limit_w - np.maximum(estimate.other_w[node], 0.0) - losses.moved_w - losses.fast_w
     kept = losses.floor_load_w <= room_w * np.where(last.kept, 1.0, KEEP_AGAIN)
-    return limit_w, np.where(kept, room_w, np.inf), kept
+    carries = image.rows.dot(np.ones(len(plan.max_w)))[plan.node_row] > 0.0
+    return limit_w, np.where(kept & carries[node], room_w, np.inf), kept
 
 
 def _reach_w(plan: Plan, estimate: Estimate) -> float:

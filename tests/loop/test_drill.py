@@ -128,3 +128,17 @@ def test_colossus_bears_what_it_calls_secured_and_sheds_where_floors_do_not_fit(
     assert lost["shed"]
     assert any("do not fit" in words for words in (lost["why"], *lost["said"]))
     assert lost["trips"] == {}
+
+
+def test_after_a_loss_nobody_is_held_for_a_survivor_that_is_dead_itself(hall: Site) -> None:
+    lock = at_full_demand(hall)
+    before_w = lock.cycle()[0].orders.cap_w.sum()
+    lock.plant.director.put("h1b1u3", in_service=False)
+    for _ in range(4):
+        frames = lock.watched(lambda plant, frames: None)
+    rows, losses = len(lock.plan.row_name), lock.plan.losses
+    held = frames.orders.row[frames.orders.row >= rows] - rows
+    assert lock.plant.elec.live[losses.node_of[held]].all()
+    dead = ~lock.plant.elec.live[lock.plan.parent[lock.plan.rack_pdu]]
+    assert (frames.image.share[dead] == 0.0).all()
+    assert frames.orders.cap_w.sum() > 0.95 * before_w
