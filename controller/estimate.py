@@ -202,7 +202,8 @@ def _rows(
 def _refed(plan: Plan, image: Image) -> Bools:
     """Nodes that a closed tie may have given load which their own racks do not account for [N]."""
     out = np.zeros(len(plan.parent), dtype=np.bool_)
-    for case in _lost(plan, image):
+    riding = plan.case_of_node[image.riding]  # before a loss is known its load may have come back through a tie
+    for case in {*_lost(plan, image), *riding.tolist()}:
         out |= plan.refed.get(case, False)
     return out
 

@@ -48,9 +48,10 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     below_w = _below(plan, meter_w)
     summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
     drawn_w = np.nan_to_num(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
-    gone = _lost(plan, shot, quality, meter_w, last.lost)
+    witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
+    gone = _lost(plan, shot, quality, meter_w, witness_w, last.lost)
     share = _shares(plan, shot, quality, gone.dead)
-    riding = _riding(plan, shot, quality, meter_w, below_w, drawn_w)
+    riding = _riding(plan, shot, quality, meter_w, witness_w)
     for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit, gone.dead):
         array.flags.writeable = False
     image = Image(
@@ -73,9 +74,11 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     return image, ImageState(still, gone)
 
 
-def _lost(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, last: lost.LostState) -> lost.LostState:
+def _lost(
+    plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, witness_w: Floats, last: lost.LostState
+) -> lost.LostState:
     volt_v = _good(shot, quality, plan.node_slot.volt) * plan.node_slot.volt_scale
-    return lost.watch(plan, shot.now_s, volt_v, meter_w, _good(shot, quality, plan.unit_slot), last)
+    return lost.watch(plan, shot.now_s, volt_v, meter_w, witness_w, _good(shot, quality, plan.unit_slot), last)
 
 
 def _doubt(plan: Plan, shot: Snapshot, agent_w: Floats, last: trust.StillState) -> tuple[Codes, trust.StillState]:
@@ -134,9 +137,8 @@ def _complete(plan: Plan, meter_w: Floats) -> Bools:
     return np.asarray((children > 0) & (shown == children), dtype=np.bool_)
 
 
-def _riding(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, below_w: Floats, drawn_w: Floats) -> Bools:
+def _riding(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, witness_w: Floats) -> Bools:
     """Nodes that deliver far less than their children and their racks both show, or whose battery discharges [N]."""
-    witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
     riding: Bools = (meter_w < RIDING_SHARE * witness_w) & (witness_w > RIDING_LEAST_W)
     discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
     riding[plan.storage_node[discharging]] = True

@@ -24,7 +24,7 @@ def settled(plan: Plan) -> tuple[lost.LostState, np.ndarray, np.ndarray, np.ndar
     volt_v, power_w, there = plan.volt_v.copy(), 0.5 * plan.full_w, np.ones(len(plan.unit_slot))
     state = lost.begin(plan, 0.0)
     for t in range(60):
-        state = lost.watch(plan, float(t), volt_v, power_w, there, state)
+        state = lost.watch(plan, float(t), volt_v, power_w, power_w, there, state)
     return state, volt_v, power_w, there
 
 
@@ -43,7 +43,7 @@ def test_a_dead_voltmeter_alone_loses_nothing(plan: Plan) -> None:
     state, volt_v, power_w, there = settled(plan)
     volt_v[5] = 0.0
     for t in range(60, 90):
-        state = lost.watch(plan, float(t), volt_v, power_w, there, state)
+        state = lost.watch(plan, float(t), volt_v, power_w, power_w, there, state)
     assert not state.node.any()
     assert not state.dead.any()
 
@@ -53,23 +53,24 @@ def test_the_topmost_dead_element_is_the_lost_one_and_stays_so_until_it_carries(
     ups = next(i for i, n in enumerate(plan.site.nodes) if n.kind == "ups")
     inside = subtree(plan, ups)
     volt_v[inside], power_w[inside] = 0.0, 0.0
-    state = lost.watch(plan, 60.5, volt_v, power_w, there, state)
+    power_w[plan.parent[ups]] = 0.0
+    state = lost.watch(plan, 60.5, volt_v, power_w, power_w, there, state)
     assert np.flatnonzero(state.node).tolist() == [ups]
     assert (state.dead == inside).all()
     volt_v[:] = plan.volt_v  # a tie feeds the bus: voltage, yet no load through the element
     for t in range(61, 120):
-        state = lost.watch(plan, float(t), volt_v, power_w, there, state)
+        state = lost.watch(plan, float(t), volt_v, power_w, power_w, there, state)
     assert state.node[ups]
     power_w[inside] = 0.4 * plan.full_w[inside]
     for t in range(120, 120 + round(lost.BACK_S) + 2):
-        state = lost.watch(plan, float(t), volt_v, power_w, there, state)
+        state = lost.watch(plan, float(t), volt_v, power_w, power_w, there, state)
     assert not state.node.any()
 
 
 def test_a_silent_cooling_unit_is_not_lost_and_one_that_says_so_is(plan: Plan) -> None:
     state, volt_v, power_w, there = settled(plan)
     there[0], there[1] = np.nan, 0.0
-    state = lost.watch(plan, 60.0, volt_v, power_w, there, state)
+    state = lost.watch(plan, 60.0, volt_v, power_w, power_w, there, state)
     assert np.flatnonzero(state.unit).tolist() == [1]
 
 

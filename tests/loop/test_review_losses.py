@@ -88,3 +88,43 @@ def test_a_takeover_from_shadow_finds_what_is_shed(lean: LockStep) -> None:
     for frames, _ in seconds(lean, 5):
         assert frames.orders.shed is not None
         assert (frames.orders.shed[racks] > 0).all()
+
+
+def test_a_standing_loss_is_known_after_a_restart(lean: LockStep) -> None:
+    lose(lean, "sub1")
+    seconds(lean, 60)
+    restart(lean)
+    frames, _ = seconds(lean, 10)[-1]
+    lost = {lean.plan.losses.cases[case].id for case in frames.estimate.lost}
+    assert lost & {"sub1", "feed1"}
+    lose(lean, "sub1", back=True)
+    frames, _ = seconds(lean, 60)[-1]
+    assert frames.estimate.lost == ()
+
+
+@pytest.mark.parametrize("element", ["feed1", "sub1", "h1b1t1", "h1b1u1"])
+def test_one_meter_that_shows_nothing_loses_nothing(lean: LockStep, element: str) -> None:
+    """Its voltage fuse has blown: no volts, and so no watts."""
+    slot, node = lean.plan.node_slot, lean.plan.site.node_index[element]
+    slots = np.array([slot.power[node], slot.volt[node], slot.apparent[node], *slot.current[node]])
+
+    def lie(value: Floats, quality: Qualities) -> None:
+        value[slots[slots >= 0]] = 0.0
+
+    falsify(lean, lie)
+    for frames, _ in seconds(lean, 20):
+        assert frames.estimate.lost == ()
+        assert asleep(frames) == 0
+
+
+def test_a_voltmeter_that_stays_at_nothing_does_not_keep_a_loss_for_ever(lean: LockStep) -> None:
+    lose(lean, "sub1")
+    seconds(lean, 30)
+    lose(lean, "sub1", back=True)
+    volt = lean.plan.node_slot.volt[lean.plan.site.node_index["sub1"]]
+
+    def lie(value: Floats, quality: Qualities) -> None:
+        value[volt] = 0.0
+
+    falsify(lean, lie)
+    assert seconds(lean, 60)[-1][0].estimate.lost == ()
