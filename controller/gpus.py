@@ -28,8 +28,7 @@ def begin(plan: Plan) -> GpuState | None:
     """Nothing is known of any GPU; None where the leaf is the rack."""
     if plan.site.control.leaf == "rack":
         return None
-    no_rows = np.empty(0, dtype=np.int64)
-    grown = leaves.expand(plan, plan.rows, no_rows)
+    grown = leaves.expand(plan)
     return GpuState(grown, leaves.start_wishes(grown), np.full(grown.there.shape, NO_GPU, dtype=np.int64))
 
 

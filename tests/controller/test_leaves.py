@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from helpers_control import Wiring, bench
+from helpers_leaves import LeafRows, bounds, coefficients, collect, gang_of_rack, leaf_inputs, leaf_rows, topology
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +24,15 @@ class Case:
 
     plan: Plan
     structure: problem.Structure
-    leaves: Leaves
+    over: LeafRows
     room_w: Floats
     bound: problem.Bounds
     random: np.random.Generator
+
+    @property
+    def leaves(self) -> Leaves:
+        """As the product has them."""
+        return self.over.leaves
 
     def serve_racks(self) -> problem.Served:
         """The answer of the racks."""
@@ -35,10 +41,10 @@ class Case:
     def serve_gpus(self, wish: Floats) -> FillResult:
         """The answer of the GPUs."""
         b, rows = self.bound, self.plan.joint
-        bound = leaves.bounds(self.leaves, b.floor_w, b.demand_w, b.most_w, wish)
+        bound = bounds(self.leaves, b.floor_w, b.demand_w, b.most_w, wish)
         curves, curve_of = problem.rack_curves(self.plan)
-        inputs = leaves.leaf_inputs(self.leaves, rows, self.room_w, bound, b.ceiling_w, curve_of)
-        return fill(leaves.topology(self.leaves, rows, curves), inputs)
+        inputs = leaf_inputs(self.over, rows, self.room_w, bound, b.ceiling_w, curve_of)
+        return fill(topology(self.over, rows, curves), inputs)
 
     def wish(self) -> Floats:
         """Wishes of a few percent, mean 1 in each rack."""
@@ -68,7 +74,7 @@ def case(seed: int) -> Case:
     return Case(
         plan,
         structure,
-        leaves.expand(plan, plan.joint, structure.kept),
+        leaf_rows(plan, plan.joint, structure.kept),
         plan.joint.dot(plan.floor_w) + random.uniform(0.1, 1.0) * plan.joint.dot(plan.max_w - plan.floor_w),
         problem.Bounds(plan.floor_w, demand_w, plan.max_w, ceiling_w, nothing, plan.other_w),
         random,
@@ -81,9 +87,9 @@ def test_rows_over_leaves_carry_what_they_carry_over_racks(seed: int) -> None:
     c = case(seed)
     own_w = c.random.uniform(0.0, 900.0, len(c.leaves.rack))
     rack_w = c.plan.other_w + np.bincount(c.leaves.rack, own_w)
-    coeff = leaves.coefficients(c.leaves, c.plan.joint)
-    row = np.repeat(np.arange(len(c.leaves.row_start) - 1), np.diff(c.leaves.row_start))
-    load_w = np.bincount(row, coeff * own_w[c.leaves.row_leaf])
+    coeff = coefficients(c.over, c.plan.joint)
+    row = np.repeat(np.arange(len(c.over.row_start) - 1), np.diff(c.over.row_start))
+    load_w = np.bincount(row, coeff * own_w[c.over.row_leaf])
     rows = c.plan.joint
     shared = len(c.structure.kept)
     assert load_w[:shared] == pytest.approx((rows.dot(rack_w) - rows.dot(c.plan.other_w))[c.structure.kept], rel=1e-9)
@@ -96,31 +102,31 @@ def test_gpus_get_together_what_their_rack_would_each_by_its_wish(seed: int) -> 
     c = case(seed)
     racks, wish = c.serve_racks(), c.wish()
     gpus = c.serve_gpus(wish)
-    cap_w, gpu_cap_w = leaves.collect(c.leaves, gpus.power_w, c.plan.other_w)
+    cap_w, gpu_cap_w = collect(c.leaves, gpus.power_w, c.plan.other_w)
     assert cap_w == pytest.approx(racks.power_w, rel=1e-6)
     share = gpus.power_w / (cap_w - c.plan.other_w)[c.leaves.rack] * c.leaves.gpus[c.leaves.rack]
     assert share == pytest.approx(wish, rel=1e-6)
-    lowest = leaves.gang_of_rack(c.leaves, gpus.level)
+    lowest = gang_of_rack(c.over, gpus.level)
     assert gpus.level[lowest] == pytest.approx(racks.level, abs=1e-6)
+    split_w = leaves.split(c.leaves, racks.power_w, wish)
+    carried = (gpu_cap_w.max(axis=1) < MAX_GPU_W - 1)[:, None] & c.leaves.there
+    assert np.abs(split_w - gpu_cap_w)[carried].max(initial=0) <= 2  # whole W, each rounded in its own way
     assert (gpu_cap_w >= 0).sum() == len(c.leaves.rack)
     assert (gpu_cap_w[~c.leaves.there] == NO_GPU).all()
 
 
-def test_gangs_of_leaves_and_the_row_that_binds_them() -> None:
+def test_a_training_jobs_gpus_are_one_gang_and_any_other_is_its_own() -> None:
     site = Wiring(cords=((0, 1),) * 3, gangs=(0, 1, 1)).site()
     jobs = (Job(id="job0", kind="inference"), Job(id="job1", kind="training"))
     plan = bench(site=site.model_copy(update={"jobs": jobs})).plan
     structure = problem.compile_structure(plan)
-    grown = leaves.expand(plan, plan.joint, structure.kept)
+    grown = leaf_rows(plan, plan.joint, structure.kept)
     assert len(grown.gang_class) == 64 + 1
     assert len(np.unique(grown.gang_of[:64])) == 64
     assert len(np.unique(grown.gang_of[64:])) == 1
-    shared = len(structure.kept)
-    bound = np.array([-1, 0, shared + 2], dtype=np.int32)
-    assert leaves.row_of(grown, bound, np.array([7, 8, 9])).tolist() == [-1, structure.kept[0], 9]
     level = np.arange(65.0)
     level[grown.gang_of[5]] = -1.0
-    assert leaves.gang_of_rack(grown, level)[0] == grown.gang_of[5]
+    assert gang_of_rack(grown, level)[0] == grown.gang_of[5]
 
 
 def test_a_rack_that_is_counted_at_a_constant_stays_there_gpu_by_gpu() -> None:
@@ -128,11 +134,11 @@ def test_a_rack_that_is_counted_at_a_constant_stays_there_gpu_by_gpu() -> None:
     floor_w, most_w = c.bound.floor_w.copy(), c.bound.most_w.copy()
     for rack, constant_w in ((0, 55e3), (1, 4e3)):  # at work, and below what its GPUs do not draw
         floor_w[rack] = most_w[rack] = constant_w
-    bound = leaves.bounds(c.leaves, floor_w, c.bound.demand_w, most_w, c.wish())
+    bound = bounds(c.leaves, floor_w, c.bound.demand_w, most_w, c.wish())
     curves, curve_of = problem.rack_curves(c.plan)
-    inputs = leaves.leaf_inputs(c.leaves, c.plan.joint, c.room_w, bound, c.bound.ceiling_w, curve_of)
-    power_w = fill(leaves.topology(c.leaves, c.plan.joint, curves), inputs).power_w
-    cap_w, _ = leaves.collect(c.leaves, power_w, bound.other_w)
+    inputs = leaf_inputs(c.over, c.plan.joint, c.room_w, bound, c.bound.ceiling_w, curve_of)
+    power_w = fill(topology(c.over, c.plan.joint, curves), inputs).power_w
+    cap_w, _ = collect(c.leaves, power_w, bound.other_w)
     assert cap_w[:2] == pytest.approx([55e3, 4e3], rel=1e-6)
 
 
@@ -204,8 +210,8 @@ def test_wishes_learn_which_gpu_holds_its_gang_back(seed: int, tightness: float)
         gpu_w = np.full(grown.there.shape, np.nan)
         gpu_w[grown.there] = np.rint(wait_w + (run_w - wait_w) * pace / own)
         wish = leaves.wishes(grown, gpu_w, caps, rack_cap_w, wish)
-        bound = leaves.bounds(grown, c.plan.floor_w, rack_cap_w, c.plan.max_w, wish)
-        _, asked = leaves.collect(grown, bound.demand_w, grown.other_w)
+        bound = bounds(grown, c.plan.floor_w, rack_cap_w, c.plan.max_w, wish)
+        _, asked = collect(grown, bound.demand_w, grown.other_w)
         caps = leaves.rescale(grown, asked, rack_cap_w)
     mean_true = (np.bincount(grown.rack, true) / grown.gpus)[grown.rack]
     assert wish == pytest.approx(true / mean_true, abs=0.02)
