@@ -135,7 +135,7 @@ def test_after_a_loss_nobody_is_held_for_a_survivor_that_is_dead_itself(hall: Si
     before_w = lock.cycle()[0].orders.cap_w.sum()
     lock.plant.director.put("h1b1u3", in_service=False)
     for _ in range(4):
-        frames = lock.watched(lambda plant, frames: None)
+        frames = lock.watched(lambda _plant, _frames: None)
     rows, losses = len(lock.plan.row_name), lock.plan.losses
     held = frames.orders.row[frames.orders.row >= rows] - rows
     assert lock.plant.elec.live[losses.node_of[held]].all()
