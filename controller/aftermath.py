@@ -11,6 +11,7 @@ from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.kernels.fill import Curve
 from controller.kernels.trip import TripTable, compile_trip
 from controller.plan import Plan
+from controller.policies import rating
 from controller.policies.grid import METER_ERROR
 from controller.problem import rack_curves
 from controller.shed import shed_w
@@ -30,6 +31,7 @@ class Kit:
     curve_of: NDArray[np.int32]  # [R]
     priority: Ints  # [R]
     table: TripTable
+    sure_w: Floats  # [N] rating at the worst voltage, power factor and unbalance that are no metering fault
     heat_case: Ints  # [H] a stage of a loss after which a loop carries less heat
     heat_stage: Ints
     heat_of: tuple[Water, ...]
@@ -67,6 +69,7 @@ def compile_kit(plan: Plan) -> Kit:
         curve_of=curve_of,
         priority=plan.gang_class[plan.gang_of],
         table=compile_trip(plan.site),
+        sure_w=rating.nominal_w(plan),
         heat_case=np.array([c for c, _, _ in heat], dtype=np.int64),
         heat_stage=np.array([s for _, s, _ in heat], dtype=np.int64),
         heat_of=tuple(w for _, _, w in heat),

@@ -13,6 +13,7 @@ from controller.aftermath import may_come, overloads, survivors
 from controller.corrective import Kit, Prepared
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.plan import Plan
+from controller.policies.grid import METER_ERROR
 
 RESOLVE_S = 5.0  # between two solutions of a loss that stands
 SETTLED_S = 60.0  # after a loss its ceilings only fall; later they follow demand, too
@@ -91,7 +92,7 @@ def _again(kit: Kit, now_s: float, known: Estimate, limits: Limits, cap_w: Float
 def _short(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Response) -> Response:
     """Go down the ladder where floors have not fitted for a while."""
     floor_w, reach = _floors(kit.plan, known)
-    room_w = _sure_room(kit.plan, known, limits)
+    room_w = _sure_room(kit, known, limits)
     least_w = shed.least_w(kit.plan, now.codes, floor_w)
     if not (known.rows.dot(least_w) > room_w * (1.0 + 1e-9) + 1.0).any():
         return replace(now, short_s=np.inf)
@@ -102,16 +103,18 @@ def _short(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Respons
     return replace(now, codes=down.codes, said=tuple(dict.fromkeys(now.said + down.said)))
 
 
-def _sure_room(plan: Plan, known: Estimate, limits: Limits) -> Floats:
+def _sure_room(kit: Kit, known: Estimate, limits: Limits) -> Floats:
     """Room by which jobs may be stopped [K + J, W]: no single instrument's word does it.
 
-    Electrical limits of several racks only, with no more other load than twice what the site file knows of. Where
+    Electrical limits of several racks only, with no more other load than twice what the site file knows of, and no
+    less than the rating at the worst case. Where
     coolant stands still at a rack its own protection acts; what a lost cooling unit leaves is its loss's to say.
     """
-    room_w = np.full(len(limits.room_w), np.inf)
-    count = len(known.other_w)
+    plan, room_w, count = kit.plan, np.full(len(limits.room_w), np.inf), len(known.other_w)
     most_w = OTHER_MOST * plan.design_other_w + np.minimum(known.other_w, 0.0)
-    sure_w = limits.limit_w[:count] - np.minimum(known.other_w, most_w)
+    sure_w = limits.limit_w[:count].copy()
+    sure_w[plan.node_row] = np.maximum(sure_w[plan.node_row], kit.sure_w * (1.0 - METER_ERROR))
+    sure_w -= np.minimum(known.other_w, most_w)
     electrical = np.zeros(count, dtype=np.bool_)
     electrical[plan.node_row] = True
     electrical[plan.envelope_row] = True

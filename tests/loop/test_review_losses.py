@@ -128,3 +128,15 @@ def test_a_voltmeter_that_stays_at_nothing_does_not_keep_a_loss_for_ever(lean: L
 
     falsify(lean, lie)
     assert seconds(lean, 60)[-1][0].estimate.lost == ()
+
+
+def test_one_current_transformer_that_lies_stops_no_job(lean: LockStep) -> None:
+    """Ten times the current at the true power: by it the rating in W is half; caps may go to the floors, no further."""
+    slot, node = lean.plan.node_slot, lean.plan.site.node_index["sub1"]
+    slots = np.array([slot.apparent[node], *slot.current[node]])
+
+    def lie(value: Floats, quality: Qualities) -> None:
+        value[slots[slots >= 0]] *= 10.0
+
+    falsify(lean, lie)
+    assert all(asleep(frames) == 0 for frames, _ in seconds(lean, 30))
