@@ -120,10 +120,15 @@ class Ask:
 
 def ask(folder: Path, question: Mapping[str, Any]) -> Reply | None:
     """Ask the controller that runs on this state directory; None when none does. AskError when it gives no answer."""
+    path = folder / FILE
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(ANSWER_S + ASK_S)
         try:
-            sock.connect(str(folder / FILE))
+            sock.connect(str(path))
+        except PermissionError as error:  # one may well run: that must not read as none
+            raise AskError(f"{path}: {error.strerror}; ask as the user the controller runs as, or as root") from error
+        except BlockingIOError as error:
+            raise AskError("the controller takes no questions: it hangs or is stopped") from error
         except OSError:
             return None
         try:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,30 @@ def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
     assert ask(tmp_path, {"ask": "x"}) is None
     assert ask(tmp_path / "none", {"ask": "x"}) is None
     assert ask(tmp_path / ("x" * 200), {"ask": "x"}) is None
+
+
+def test_one_who_cannot_ask_is_not_told_that_nobody_is_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as first:
+        sock.bind(str(tmp_path / FILE))
+        sock.listen(0)
+        first.connect(str(tmp_path / FILE))
+        with pytest.raises(AskError, match="hangs or is stopped"):
+            ask(tmp_path, {"ask": "x"})
+        (tmp_path / FILE).chmod(0)
+        with nobody(), pytest.raises(AskError, match="Permission denied; ask as the user"):
+            ask(tmp_path, {"ask": "x"})
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Not root, to whom everything is open."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
 
 
 @pytest.fixture
