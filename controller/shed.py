@@ -71,21 +71,32 @@ def ladder(
 def release(
     plan: Plan, rows: Rows, room_w: Floats, floor_w: Floats, codes: Codes, margin: float, reach: Bools | None = None
 ) -> Codes:
-    """Rungs after letting go of every shed gang whose floors fit, best class first; `margin` is a share of a room."""
+    """Rungs after letting go of every shed gang whose floors fit, best class first; `margin` is a share of a room.
+
+    Loads follow only in the rows that a gang touches: as many gangs as racks cost little more than one.
+    """
     codes = codes.copy()
-    gangs = np.unique(plan.gang_of[codes > Shed.NONE])
-    racks_of = [np.flatnonzero((plan.gang_of == g) & (codes > Shed.NONE)) for g in gangs]
     lean_w = room_w - margin * np.where(np.isfinite(room_w), np.abs(room_w), 0.0)
-    for k in np.lexsort((gangs, plan.gang_class[gangs])):
-        racks, kept = racks_of[k], codes[racks_of[k]]
+    least = least_w(plan, codes, floor_w)
+    load_w = rows.dot(least)
+    entry = np.flatnonzero((codes > Shed.NONE)[rows.racks])
+    entry = entry[np.argsort(plan.gang_of[rows.racks[entry]], kind="stable")]
+    row, rises_w = rows.of_entry[entry], rows.coeff[entry] * (floor_w - least)[rows.racks[entry]]
+    asleep = np.flatnonzero(codes > Shed.NONE)
+    asleep = asleep[np.argsort(plan.gang_of[asleep], kind="stable")]
+    gangs, first = np.unique(plan.gang_of[asleep], return_index=True)
+    last = np.append(first[1:], len(asleep))
+    begin, end = (np.searchsorted(plan.gang_of[rows.racks[entry]], gangs, side=s) for s in ("left", "right"))
+    for k in np.lexsort((gangs, plan.gang_class[gangs])).tolist():
+        racks, mine, rise_w = asleep[first[k] : last[k]], row[begin[k] : end[k]], rises_w[begin[k] : end[k]]
         if reach is not None and not reach[racks].all():
             continue
-        codes[racks] = Shed.NONE
-        over = _over(rows.dot(least_w(plan, codes, floor_w)) - lean_w, lean_w)
-        touched = np.zeros(len(room_w), dtype=np.bool_)
-        touched[rows.of_entry[np.isin(rows.racks, racks)]] = True
-        if (over & touched).any():
-            codes[racks] = kept
+        before_w = load_w[mine]
+        np.add.at(load_w, mine, rise_w)
+        if _over(load_w[mine] - lean_w[mine], lean_w[mine]).any():
+            load_w[mine] = before_w
+        else:
+            codes[racks] = Shed.NONE
     return codes
 
 
