@@ -15,7 +15,8 @@ from controller.cycle import State
 from controller.design import NOTE, design
 from controller.frames import Floats, Frames
 from controller.plan import Plan, compile_plan
-from controller.prepare import Moment, Prepared, Tables, tables_each, whole
+from controller.prepare import Latest, Moment, Tables, tables_each
+from controller.steps import whole
 from controller.verdict import Verdict
 from controller.words import count, duration, power
 from drivers.inventory import compile_inventory
@@ -41,7 +42,7 @@ class World:
     plan: Plan
     frames: Frames
     state: State
-    prepared: Prepared
+    latest: Latest
     said: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     patient: bool = False
@@ -126,8 +127,8 @@ def _short(found: Verdict) -> dict[str, Any]:
 
 def _tables(world: World) -> Tables:
     """What the background computed last; at once where no cycle waits for the time."""
-    if world.prepared.tables is not None:
-        return world.prepared.tables
+    if world.latest.tables is not None:
+        return world.latest.tables
     if not world.patient:
         raise AskError("this is not computed yet: ask again in some seconds")
     return whole(tables_each(world.plan, world.state.allocate.kit, Moment(world.frames, world.state)))
@@ -137,7 +138,7 @@ def by_design(site: Site) -> World:
     """The site at full demand by its file alone, for when no controller runs."""
     inventory = compile_inventory(site, load_profiles())
     plan = compile_plan(site, inventory)
-    return World(plan, *design(plan, inventory), Prepared(), note=NOTE, patient=True)
+    return World(plan, *design(plan, inventory), Latest(), note=NOTE, patient=True)
 
 
 def by_state(site: Site, reply: Mapping[str, Any]) -> World:

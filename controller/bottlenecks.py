@@ -36,17 +36,6 @@ class Bottleneck:
         return asdict(self)
 
 
-def rank(plan: Plan, frames: Frames, state: State) -> tuple[Bottleneck, ...]:
-    """All at once: what `rank_each` comes to."""
-    work = rank_each(plan, frames, state)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            found: tuple[Bottleneck, ...] = end.value
-            return found
-
-
 def rank_each(plan: Plan, frames: Frames, state: State) -> Generator[None, None, tuple[Bottleneck, ...]]:
     """The tight rows, dearest first, at most PRICED; a filling between two yields."""
     before = whatif.solve(plan, frames.estimate, frames.limits, state.allocate)

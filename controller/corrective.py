@@ -15,6 +15,7 @@ from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.kernels.fill import FillInputs, build_topology, fill
 from controller.kernels.trip import time_to_trip
 from controller.shed import Shedding, ladder, shed_w
+from controller.steps import whole
 
 __all__ = [
     "Correction",
@@ -118,13 +119,7 @@ def solve_each(
 
 def solve_all(kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes: Codes | None = None) -> Prepared:
     """The same at once."""
-    steps = solve_each(kit, estimate, limits, cap_w, codes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            prepared: Prepared = end.value
-            return prepared
+    return whole(solve_each(kit, estimate, limits, cap_w, codes))
 
 
 def recheck(

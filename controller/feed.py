@@ -8,7 +8,7 @@ import numpy as np
 from controller import alarms
 from controller.frames import Frames, Reason
 from controller.plan import Plan
-from controller.prepare import Prepared
+from controller.prepare import Latest
 from controller.words import row_text
 from drivers.points import Quality
 from drivers.wires import LinkHealth
@@ -16,7 +16,7 @@ from drivers.wires import LinkHealth
 CAPPED_SHARE = 0.005  # a rack counts as capped when its cap is this far below what it wants
 TOP = 6
 WORST = 3  # losses that a frame names
-NOTHING_YET = Prepared()
+NOTHING_YET = Latest()
 ILL_TOP = 16  # wires in trouble that a frame names; the rest are counted
 
 
@@ -54,9 +54,9 @@ def frame(
     timing: dict[str, float],
     outranked: int = 0,
     said: Sequence[str] = (),
-    prepared: Prepared = NOTHING_YET,
+    latest: Latest = NOTHING_YET,
 ) -> dict[str, Any]:
-    """Everything the view shows; powers in W, times in s. `said` are the service's alarms, `prepared` the background.
+    """Everything the view shows; powers in W, times in s. `said` are the service's alarms, `latest` the background.
 
     `envelope_binds`: the envelope row holds most of the capped racks, and no capped rack is being paced.
     """
@@ -92,31 +92,31 @@ def frame(
         "loops": _loops(plan, frames),
         "jobs": _jobs(plan, frames, is_capped),
         "reasons": _reasons(plan, frames, is_capped),
-        "bottlenecks": _bottlenecks(prepared),
-        "security": _security(frames, prepared),
+        "bottlenecks": _bottlenecks(latest),
+        "security": _security(frames, latest),
         "shed": alarms.shed(plan, frames),
         "points_per_s": sum(link.points_per_s for link in links),
         "wires": len(links),
         "wires_down": sum(not link.up for link in links),
         "links": [vars(link) for link in ill[:ILL_TOP]],
-        "alarms": alarms.standing(plan, frames, links, outranked, _lapsed(prepared)) + list(said),
+        "alarms": alarms.standing(plan, frames, links, outranked, _lapsed(latest)) + list(said),
         **timing,
     }
 
 
-def _bottlenecks(prepared: Prepared) -> list[dict[str, Any]]:
+def _bottlenecks(latest: Latest) -> list[dict[str, Any]]:
     """The dearest limits as they were priced last."""
-    found = prepared.tables.bottlenecks if prepared.tables else ()
+    found = latest.tables.bottlenecks if latest.tables else ()
     return [x.to_dict() | {"jobs": x.jobs[:TOP], "jobs_held": len(x.jobs)} for x in found[:TOP]]
 
 
-def _lapsed(prepared: Prepared) -> tuple[str, ...]:
-    return prepared.tables.lapsed if prepared.tables else ()
+def _lapsed(latest: Latest) -> tuple[str, ...]:
+    return latest.tables.lapsed if latest.tables else ()
 
 
-def _security(frames: Frames, prepared: Prepared) -> dict[str, Any] | None:
+def _security(frames: Frames, latest: Latest) -> dict[str, Any] | None:
     """How many losses there are, which are not secured, and how old that knowledge and the corrective sets are."""
-    tables, sets, now_s = prepared.tables, prepared.sets, frames.image.now_s
+    tables, sets, now_s = latest.tables, latest.sets, frames.image.now_s
     if tables is None:
         return None
     keys = ("id", "kind", "survivor", "margin", "limit_s", "secured", "reason")

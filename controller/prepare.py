@@ -77,7 +77,7 @@ class Sets:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Latest:
     """The latest complete results, None before the first."""
 
     sets: Sets | None = None
@@ -102,16 +102,6 @@ def tables_each(
     verdicts = yield from contingencies_each(kit, frames.estimate, frames.limits, orders.cap_w, orders.shed)
     now = {v.id for v in verdicts if v.secured} if frames.estimate.covered else set()
     return Tables(at.cycle, at.at_s, ranked, tuple(verdicts), before | now)
-
-
-def whole(steps: Generator[None, None, T]) -> T:
-    """The result of a generator, at once: lock-step evaluates with it what the background would have had."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 @dataclass
@@ -152,7 +142,7 @@ class Task(Generic[T]):
 
 
 class Prepare:
-    """Runs the tasks by turns; `look` hands it each finished cycle (`newest`), `prepared` is the latest complete."""
+    """Runs the tasks by turns; `look` hands it each finished cycle (`newest`), `latest` is what is complete."""
 
     def __init__(self, plan: Plan, now_s: Callable[[], float] = perf_s) -> None:
         self._now_s = now_s
@@ -164,9 +154,9 @@ class Prepare:
         self._turn: deque[Task[Any]] = deque([self._sets, self._tables])
 
     @property
-    def prepared(self) -> Prepared:
+    def latest(self) -> Latest:
         """What is ready."""
-        return Prepared(self._sets.result, self._tables.result)
+        return Latest(self._sets.result, self._tables.result)
 
     def _secured(self) -> frozenset[str]:
         """Losses that have been secured so far."""

@@ -143,7 +143,7 @@ class Service:
         at = self._prepare.newest
         if at is None:
             raise answers.AskError("no cycle has finished yet: ask again in some seconds")
-        world = answers.World(self._plan, at.frames, at.state, self._prepare.prepared, self._acts.said)
+        world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, self._acts.said)
         return answers.answer(world, question)
 
     def _next_due(self, due_s: float) -> float:
@@ -161,7 +161,7 @@ class Service:
         requests = self._requests(began_s, said)
         try:
             shot = self._building.snapshot(began_s)
-            sets = self._prepare.prepared.sets
+            sets = self._prepare.latest.sets
             ready = sets.of_loss if sets else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
             self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
@@ -206,7 +206,7 @@ class Service:
         try:
             links = self._building.health()
             outranked = int(self._state.ledger.outranked.sum())
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.prepared))
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

@@ -18,6 +18,7 @@ from controller.corrective import Correction, corrective
 from controller.frames import Codes, Estimate, Floats, Limits
 from controller.kernels.trip import time_to_trip
 from controller.shortfall import Short, shortfall
+from controller.steps import whole
 from controller.words import count, duration, power
 
 MUCH = -9.99  # a margin below this says only that next to nothing is allowed
@@ -70,13 +71,7 @@ def contingencies(
     kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes: Codes | None = None
 ) -> list[Verdict]:
     """The verdict on every loss at the caps in force [R], what is not secured first, then by margin."""
-    steps = contingencies_each(kit, estimate, limits, cap_w, codes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: list[Verdict] = end.value
-            return found
+    return whole(contingencies_each(kit, estimate, limits, cap_w, codes))
 
 
 def contingencies_each(

@@ -11,7 +11,7 @@ from helpers_site import tiny_site
 from controller import answers, outage, present
 from controller.answers import AskError, World
 from controller.frames import Shed
-from controller.prepare import Prepared
+from controller.prepare import Latest
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 
@@ -90,7 +90,7 @@ def test_the_present_state_travels_whole(hall: Site, world: World) -> None:
     known = replace(f.estimate, demand_w=0.95 * f.estimate.demand_w, trip_used=f.estimate.trip_used + 0.1)
     image = replace(f.image, cycle=77, now_s=1234.5)
     frames = replace(f, image=image, estimate=known, orders=replace(f.orders, cap_w=cap_w, shed=shed))
-    running = replace(world, frames=frames, prepared=Prepared(), note="", patient=False)
+    running = replace(world, frames=frames, latest=Latest(), note="", patient=False)
     reply = asked(running, ask="now")
     there = answers.by_state(hall, reply)
     assert asked(there, ask="outage", element="h1b1u2")["source"] == "cycle 77"

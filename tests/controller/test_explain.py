@@ -11,6 +11,7 @@ from helpers_design import full
 from controller import bottlenecks, explain, whatif, why
 from controller.cycle import State
 from controller.frames import Frames, Mode, Reason, Shed
+from controller.steps import whole
 from controller.words import row_text
 from drivers.points import Quality
 
@@ -32,7 +33,7 @@ def bound(b: Bench, frames: Frames, state: State) -> Frames:
 
 def test_bottlenecks_are_all_limits_that_hold_somebody_dearest_first(b: Bench) -> None:
     frames, state = full(b, p0a=25e3, envelope=440e3)
-    found = bottlenecks.rank(b.plan, frames, state)
+    found = whole(bottlenecks.rank_each(b.plan, frames, state))
     names = [x.name for x in found]
     assert set(names) == {"pdu p0a", "envelope"}
     prices = [x.work_per_kw for x in found]
@@ -49,7 +50,7 @@ def test_bottlenecks_are_all_limits_that_hold_somebody_dearest_first(b: Bench) -
 def test_limits_that_gain_nothing_alone_are_one_line() -> None:
     b = bench(Wiring(gangs=(0, 0, 1, 1)))
     frames, state = full(b, p0a=25e3, p0b=25e3, p2a=26e3)
-    found = bottlenecks.rank(b.plan, frames, state)
+    found = whole(bottlenecks.rank_each(b.plan, frames, state))
     assert sorted(abs(x.work_per_kw) < 1e-9 for x in found) == [False, True]
     short, every = bottlenecks.lines(found, found[:1]), bottlenecks.lines(found, found)
     assert "pdu p2a" in short[1]
@@ -90,7 +91,7 @@ def test_a_loss_that_binds_is_named_with_its_survivor() -> None:
     text = "\n".join(found.lines)
     assert f"The limit is {found.bound.row}: full at " in text
     assert "What would help: less load on what survives that loss" in text
-    kinds = {x.kind for x in bottlenecks.rank(b.plan, frames, state)}
+    kinds = {x.kind for x in whole(bottlenecks.rank_each(b.plan, frames, state))}
     assert kinds == {"loss"}
 
 

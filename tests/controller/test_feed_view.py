@@ -16,7 +16,8 @@ from rich.console import Console
 
 from controller import feed, view
 from controller.frames import Frames, Mode, Reason, Shed
-from controller.prepare import Moment, Prepared, sets_each, tables_each, whole
+from controller.prepare import Latest, Moment, sets_each, tables_each
+from controller.steps import whole
 from drivers.clock import RealClock
 from drivers.supervise import Outlet
 from drivers.wires import LinkHealth
@@ -98,8 +99,8 @@ def test_the_dearest_limits_stand_in_the_frame_and_the_first_on_the_screen(
 ) -> None:
     f = frames["capped"]
     assert feed.frame(hall.plan, f, LINKS, TIMING)["bottlenecks"] == []
-    ready = Prepared(tables=whole(tables_each(hall.plan, hall.state.allocate.kit, Moment(f, hall.state))))
-    got = strict(feed.frame(hall.plan, f, LINKS, TIMING, prepared=ready))
+    ready = Latest(tables=whole(tables_each(hall.plan, hall.state.allocate.kit, Moment(f, hall.state))))
+    got = strict(feed.frame(hall.plan, f, LINKS, TIMING, latest=ready))
     first = got["bottlenecks"][0]
     assert first["name"] == "envelope"
     assert first["work_per_kw"] > 0.0
@@ -117,13 +118,13 @@ def test_losses_that_are_not_secured_stand_in_the_frame_and_on_the_screen(
     kit, at = hall.state.allocate.kit, Moment(f, hall.state)
     tables, sets = whole(tables_each(hall.plan, kit, at)), whole(sets_each(kit, at))
     later = replace(f, image=replace(f.image, now_s=f.image.now_s + 2.0))
-    got = strict(feed.frame(hall.plan, later, LINKS, TIMING, prepared=Prepared(sets, tables)))["security"]
+    got = strict(feed.frame(hall.plan, later, LINKS, TIMING, latest=Latest(sets, tables)))["security"]
     assert got["losses"] == len(hall.plan.losses.cases)
     assert got["not_secured"] == len(tables.not_secured) > 0
     assert [x["id"] for x in got["worst"]] == [v.id for v in tables.verdicts[:3]]
     assert (got["age_s"], got["sets_age_s"]) == (2.0, 2.0)
     lost = replace(tables, secured=frozenset(["sub1"]))
-    frame = strict(feed.frame(hall.plan, later, LINKS, TIMING, prepared=Prepared(sets, lost)))
+    frame = strict(feed.frame(hall.plan, later, LINKS, TIMING, latest=Latest(sets, lost)))
     assert "no longer secured against 1 loss: sub1" in frame["alarms"]
     text = drawn(frame, 200)
     assert f"{got['losses']} losses, {got['not_secured']} not secured" in text

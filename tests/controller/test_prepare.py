@@ -14,7 +14,8 @@ from controller.corrective import compile_kit
 from controller.cycle import State
 from controller.design import design
 from controller.frames import Frames
-from controller.prepare import SLICE_S, TABLES_S, Moment, Prepare, Task, sets_each, tables_each, whole
+from controller.prepare import SLICE_S, TABLES_S, Moment, Prepare, Task, sets_each, tables_each
+from controller.steps import whole
 from drivers.clock import VirtualClock
 
 
@@ -58,13 +59,13 @@ def test_slicing_gives_what_comes_at_once(b: Bench, at: Moment, step_s: float) -
         slices += 1
     kit = compile_kit(b.plan)
     expected = whole(tables_each(b.plan, kit, at))
-    assert repr(work.prepared.tables) == repr(expected)  # a verdict may hold NaN
+    assert repr(work.latest.tables) == repr(expected)  # a verdict may hold NaN
     assert len(expected.verdicts) == len(b.plan.losses.cases)
     assert len(expected.bottlenecks) == b.racks
     assert slices >= (b.racks if step_s >= SLICE_S else 1)
     sets = whole(sets_each(kit, at))
-    assert work.prepared.sets is not None
-    assert repr(work.prepared.sets) == repr(sets)
+    assert work.latest.sets is not None
+    assert repr(work.latest.sets) == repr(sets)
     assert sets.of_loss.of_case
 
 
@@ -74,10 +75,10 @@ def test_what_is_under_way_stays_with_its_own_cycle(b: Bench, at: Moment) -> Non
     for cycle in range(1, 50):
         if not work.advance(1.0):
             break
-        assert work.prepared.tables is None or work.prepared.tables.cycle == at.cycle
+        assert work.latest.tables is None or work.latest.tables.cycle == at.cycle
         work.look(*later(at, 0 if cycle % 2 else 1))
-    assert work.prepared.tables is not None
-    assert work.prepared.tables.cycle == at.cycle
+    assert work.latest.tables is not None
+    assert work.latest.tables.cycle == at.cycle
 
 
 def test_each_round_begins_when_it_is_due(b: Bench, at: Moment) -> None:
@@ -87,8 +88,8 @@ def test_each_round_begins_when_it_is_due(b: Bench, at: Moment) -> None:
         work.look(*later(at, cycle))
         while work.advance(1.0):
             pass
-        assert work.prepared.tables is not None
-        seen.append(work.prepared.tables.cycle - at.cycle)
+        assert work.latest.tables is not None
+        seen.append(work.latest.tables.cycle - at.cycle)
     assert sorted(set(seen)) == [0, 10, 20, 30]
     assert TABLES_S == 10.0
 
@@ -206,7 +207,7 @@ def test_work_that_fails_is_said_and_begins_afresh(b: Bench, at: Moment, caplog:
             pass
     assert job.begun == 2
     assert caplog.text.count("background work failed") == 2
-    assert work.prepared.tables is None
+    assert work.latest.tables is None
 
 
 async def test_a_running_controller_prepares_and_keeps_its_beat(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ async def test_a_running_controller_prepares_and_keeps_its_beat(tmp_path: Path) 
     rig = Rig(tmp_path)
     await rig.run(80)
     gc.unfreeze()
-    tables = rig.service._prepare.prepared.tables
+    tables = rig.service._prepare.latest.tables
     assert tables is not None
     assert tables.cycle >= 60
     assert tables.bottlenecks == ()  # everybody has what they want

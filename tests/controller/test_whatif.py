@@ -15,6 +15,7 @@ from controller.frames import Floats, Frames
 from controller.kernels.fill import Curve
 from controller.kernels.work import throughput
 from controller.plan import Plan
+from controller.steps import whole
 from drivers.site import catalog
 
 KW = 1000.0
@@ -77,7 +78,7 @@ def test_under_throughput_a_price_is_the_dual_of_the_linear_program(room_w: dict
         assert duals[row] == pytest.approx(expected, rel=0.05, abs=1e-5)
         assert whatif.price(b.plan, frames, state.allocate, base, row) == duals[row]
     assert (np.delete(duals, rows) <= 1e-9).all()
-    assert bottlenecks.rank(b.plan, frames, state)
+    assert whole(bottlenecks.rank_each(b.plan, frames, state))
 
 
 shares = st.floats(0.4, 1.1)

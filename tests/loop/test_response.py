@@ -8,6 +8,7 @@ import pytest
 from controller import prepare
 from controller.corrective import compile_kit
 from controller.frames import Frames, Reason, Shed
+from controller.steps import whole
 from drivers.points import Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
@@ -63,7 +64,7 @@ def test_half_a_site_lost_sheds_whole_jobs_before_the_tie_closes_and_says_so(lea
 def test_the_set_kept_ready_is_what_goes_out_and_nothing_rises_by_it(lock: LockStep) -> None:
     ((frames, _),) = seconds(lock, 1)
     moment = prepare.Moment(frames, lock.state)
-    ready = prepare.whole(prepare.sets_each(compile_kit(lock.plan), moment)).of_loss
+    ready = whole(prepare.sets_each(compile_kit(lock.plan), moment)).of_loss
     case = next(i for i, c in enumerate(lock.plan.losses.cases) if c.id == "sub1")
     before_w = frames.orders.cap_w
     lose(lock, "sub1")
