@@ -23,7 +23,7 @@ def standing(
     and are not any more.
     """
     image, orders = frames.image, frames.orders
-    said = _shed(plan, frames) + _exceeded(plan, frames)
+    said = _shed(plan, frames) + _lost(plan, frames) + _exceeded(plan, frames)
     if lapsed:
         said.append(f"no longer secured against {count(len(lapsed), 'loss')}: {some(lapsed)}")
     if outranked:
@@ -71,6 +71,13 @@ def _shed(plan: Plan, frames: Frames) -> list[str]:
     rungs = ", ".join(f"{number} {rung}" for rung, number in found["rungs"].items())
     why = some(found["why"]) or "floors did not fit"
     return [f"CRITICAL: {count(found['racks'], 'rack')} shed ({rungs}), of {some(found['jobs'])}: {why}"]
+
+
+def _lost(plan: Plan, frames: Frames) -> list[str]:
+    """The elements that are lost; pumps have a line of their own."""
+    cases = [plan.losses.cases[case] for case in frames.estimate.lost]
+    names = [f"{case.kind.replace('_', ' ')} {case.id}" for case in cases if case.kind != "pump"]
+    return [f"lost: {some(names)}; caps are kept to what is left of the building"] if names else []
 
 
 def _exceeded(plan: Plan, frames: Frames) -> list[str]:

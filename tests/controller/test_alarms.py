@@ -50,6 +50,14 @@ def test_exceeded_limits_are_one_line_that_names_the_worst(b: Bench, quiet: Fram
     assert b.plan.row_name[1] in said
 
 
+def test_a_lost_element_is_named_and_a_pump_only_once(b: Bench, quiet: Frames) -> None:
+    kinds = [case.kind for case in b.plan.losses.cases]
+    at = kinds.index("ups")
+    lost = (at, kinds.index("pump"))
+    said = only(b, replace(quiet, estimate=replace(quiet.estimate, lost=lost)))
+    assert said.startswith(f"lost: ups {b.plan.losses.cases[at].id}; ")
+
+
 def test_a_limit_of_nought_is_the_worst_and_no_error(b: Bench, quiet: Frames) -> None:
     """All pumps of a loop lost: it may carry no heat."""
     limit_w = quiet.limits.limit_w.copy()
