@@ -1,6 +1,5 @@
-"""What the filling is for: tenants' guarantees first, then fair levels or the most work; and the price of a row."""
+"""What the filling is for: tenants' guarantees first, then fair levels or the most work."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,8 +12,6 @@ from controller.kernels.work import WorkResult, throughput
 from controller.plan import Plan
 
 Objective = Literal["fair", "throughput"]
-STEP_W = 1000.0  # a price is what one kW more gains
-SHARP, SHARP_ROUNDS = 1e-5, 200  # how near the bounds must be for prices to mean something, and the most it may take
 TIGHT = 1e-9  # relative
 FILLED = 1e-3  # relative: a row with a price this near its limit holds its gangs
 
@@ -135,52 +132,3 @@ def _binding(
     bound[topology.gang_of[own]] = -2 - own
     bound[level >= 1.0 - TIGHT] = -1
     return bound
-
-
-def work_of(topology: FillTopology, level: Floats, weight: Floats) -> float:
-    """Weighted work of levels [G]: racks' worth."""
-    return float(np.bincount(topology.gang_of, minlength=len(level)) * weight @ level)
-
-
-def row_price(
-    objective: Objective,
-    topology: FillTopology,
-    inputs: FillInputs,
-    weight: Floats,
-    row: int,
-    promised: Guarantees | None = None,
-    base: float | None = None,
-) -> float:
-    """Weighted work (racks' worth) gained when the limit of a row [W] rises by 1 kW and all is solved again.
-
-    `base`: weighted work as it is, where it is known already. Zero or negative where it is so: fairness may spend
-    the kW on a gang that gives less for it. Under `throughput` the dual of the linear program, which never is negative.
-    """
-    given = replace(inputs, floor_w=guarantee_stage(promised, topology, inputs))
-    if objective == "throughput":
-        return float(STEP_W * throughput(topology, given, weight, near=SHARP, most_rounds=SHARP_ROUNDS).price[row])
-    if base is None:
-        base = work_of(topology, fill(topology, given).level, weight)
-    limit_w = inputs.limit_w.copy()
-    limit_w[row] += STEP_W
-    more = served(objective, topology, replace(inputs, limit_w=limit_w), weight, promised)
-    return work_of(topology, more.level, weight) - base
-
-
-def prices(
-    objective: Objective,
-    topology: FillTopology,
-    inputs: FillInputs,
-    weight: Floats,
-    promised: Guarantees | None = None,
-) -> Iterator[tuple[int, float]]:
-    """(row, price) of every tight row, one solve at a time: between two the caller may rest. Others cost nothing."""
-    if objective == "throughput":
-        given = replace(inputs, floor_w=guarantee_stage(promised, topology, inputs))
-        price = throughput(topology, given, weight, near=SHARP, most_rounds=SHARP_ROUNDS).price
-        yield from ((int(row), float(STEP_W * price[row])) for row in np.flatnonzero(price))
-        return
-    now = served(objective, topology, inputs, weight, promised)
-    base = work_of(topology, now.level, weight)
-    for row in np.flatnonzero(now.tight):
-        yield int(row), row_price(objective, topology, inputs, weight, int(row), promised, base)

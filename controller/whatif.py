@@ -11,8 +11,11 @@ from controller import allocate, problem
 from controller.frames import Estimate, Floats, Frames, Limits
 from controller.kernels.fill import build_topology
 from controller.kernels.work import throughput
-from controller.objective import SHARP, SHARP_ROUNDS, STEP_W, guarantee_stage
+from controller.objective import guarantee_stage
 from controller.plan import Plan
+
+STEP_W = 1000.0  # a price is what one kW more gains
+SHARP, SHARP_ROUNDS = 1e-5, 200  # how near the bounds must be for prices to mean something, and the most it may take
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def widened(bounds: Limits, row: int, by_w: float) -> Limits:
 def price(plan: Plan, frames: Frames, state: allocate.AllocateState, base: Solved, row: int) -> float:
     """Weighted work gained when the limit of `row` rises by 1 kW and the same objective is solved again.
 
-    One-sided; zero or negative where it is. Under `throughput` it is the dual of the linear program (CONTROL.md).
+    One-sided; zero or negative where it is: fairness may spend the kW on a gang that gives less for it. Under
+    `throughput` it is the dual of the linear program (CONTROL.md).
     """
     if plan.site.control.objective == "throughput":
         return float(duals(plan, frames, state, base)[row])

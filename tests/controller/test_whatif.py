@@ -102,3 +102,17 @@ def test_a_price_is_what_one_more_kw_gains_by_another_solver(
         expected = work_by_oracle(b.plan, frames, more) - work_by_oracle(b.plan, frames, room_w)
         got = whatif.price(b.plan, frames, state.allocate, base, int(row))
         assert got == pytest.approx(expected, abs=2e-6)
+
+
+def test_what_lifts_the_lowest_level_may_cost_work_and_is_shown_so() -> None:
+    """A kW on the cord of rack 3 goes to a gang of the higher class; the lower class pays and would do more with it."""
+    b = bench(Wiring(ups=((0, 400e3, "VA"),) * 3, cords=((0, 1), (1, 2), (2, 0)) * 2, gangs=WIRING.gangs,
+                     priority=WIRING.priority))  # fmt: skip
+    frames, state = full(b, False, u0=92_714.0, u1=166_585.0, p3a=22_000.0)
+    base = whatif.solve(b.plan, frames.estimate, frames.limits, state.allocate)
+    room_w, row = frames.limits.room_w, b.plan.row_name.index("p3a")
+    more = room_w + KW * (np.arange(len(room_w)) == row)
+    expected = work_by_oracle(b.plan, frames, more) - work_by_oracle(b.plan, frames, room_w)
+    got = whatif.price(b.plan, frames, state.allocate, base, row)
+    assert got == pytest.approx(expected, abs=2e-6)
+    assert got < -1e-3
