@@ -69,8 +69,9 @@ def watch(
     back = back_s >= BACK_S  # by its load: a voltmeter that still shows nothing has failed
     empty_s = np.where(_empty(plan, power_w, off, witness_w, last), last.empty_s + dt_s, 0.0)
     empty = empty_s >= EMPTY_S
-    dead = ((gone | (off & last.dead)) & ~back) | (empty & off)
-    node = (last.node & ~back) | _topmost(plan, dead) | _topmost(plan, empty)
+    alight = volt_v >= DEAD_VOLT_SHARE * plan.volt_v  # a meter that falls silent says nothing
+    dead = ((gone | (last.dead & ~alight)) & ~back) | (empty & off)
+    node = _topmost(plan, dead | (last.node & ~back), dead) | _topmost(plan, empty, empty)
     shown_w = np.where(lies, still_w, power_w)
     alive = np.isfinite(power_w) & ~dead & ~node & (empty_s == 0.0)
     gain = 1.0 - np.exp(-dt_s / BEFORE_TAU_S)
@@ -81,11 +82,11 @@ def watch(
     return LostState(last.ups, before_w, dead, node, unit, back_s, empty_s, now_s)
 
 
-def _topmost(plan: Plan, marked: Bools) -> Bools:
-    """Marked nodes whose parent is not [N]."""
+def _topmost(plan: Plan, marked: Bools, above: Bools) -> Bools:
+    """Marked nodes whose parent is not one of `above` [N]; a parent's meter may show its loss after its children's."""
     out = marked.copy()
     inner = plan.parent >= 0
-    out[inner] &= ~marked[plan.parent[inner]]
+    out[inner] &= ~above[plan.parent[inner]]
     return out
 
 
@@ -108,7 +109,7 @@ def _still(plan: Plan, power_w: Floats, off: Bools, usual_w: Floats, last: LostS
     below_w = np.bincount(above, shown_w, minlength=n)
     silent = np.isnan(power_w[inner])
     unknown = np.bincount(above, silent, minlength=n)[above] - silent
-    rest_w = power_w[above] - plan.direct_w[above] - (below_w[above] - shown_w)
+    rest_w = (power_w[above] - plan.direct_w[above] - (below_w[above] - shown_w)) * plan.efficiency[inner]
     wide = usual_w[inner] > WITNESS_SHARE * power_w[above]
     out = np.full(n, np.nan)
     out[inner] = np.where((unknown == 0) & wide & (rest_w > FALLEN_SHARE * usual_w[inner]), rest_w, np.nan)

@@ -140,3 +140,11 @@ def test_one_current_transformer_that_lies_stops_no_job(lean: LockStep) -> None:
 
     falsify(lean, lie)
     assert all(asleep(frames) == 0 for frames, _ in seconds(lean, 30))
+
+
+def test_a_lost_ups_is_one_loss_however_its_meters_fall(lean: LockStep) -> None:
+    lose(lean, "h1b1u1")
+    seen = seconds(lean, 5)[1:]
+    lose(lean, "h1b1u2")  # and the gateways with it
+    for frames, _ in seen + seconds(lean, 10):
+        assert [lean.plan.losses.cases[case].id for case in frames.estimate.lost] == ["h1b1u1"]
