@@ -17,7 +17,7 @@ class LimitsState:
 
     protections: overload.Protections
     paying: Floats  # [N] largest multiple of the rating until an overload has been paid back, inf: free
-    kept: Bools  # [J] rows of losses that racks at their floors can keep
+    borne: Bools  # [J] rows of losses that racks at their floors can keep
     envelope_w: float  # in force: a request lowers it within the site's down-ramp
     curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
@@ -28,8 +28,8 @@ def begin(plan: Plan) -> LimitsState:
     """State before the first cycle."""
     free = np.full(len(plan.parent), np.inf)
     protections = overload.compile_protections(plan)
-    kept = np.ones(len(plan.losses.name), dtype=np.bool_)
-    return LimitsState(protections, free, kept, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
+    borne = np.ones(len(plan.losses.name), dtype=np.bool_)
+    return LimitsState(protections, free, borne, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
 
 
 def narrow(
@@ -45,7 +45,7 @@ def narrow(
     node_w = (allowed_w - plan.losses.reserve_w) * metered
     limit_w = np.concatenate([node_w, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
     room_w = np.maximum(limit_w - estimate.other_w, 0.0)
-    loss_w, loss_room_w, kept = _losses(plan, image, estimate, last, metered)
+    loss_w, loss_room_w, borne = _losses(plan, image, estimate, last, metered)
     limit_w, room_w = np.append(limit_w, loss_w), np.append(room_w, loss_room_w)
     narrowed = [""] * len(limit_w)
     narrowed[plan.envelope_row] = by
@@ -64,7 +64,7 @@ def narrow(
     return limits, replace(
         last,
         paying=paying,
-        kept=kept,
+        borne=borne,
         coolant=cooling,
         envelope_w=envelope_w,
         curtailed=bool(by) and (last.curtailed or estimate.covered),
@@ -75,7 +75,7 @@ def narrow(
 def _losses(
     plan: Plan, image: Image, estimate: Estimate, last: LimitsState, metered: float
 ) -> tuple[Floats, Floats, Bools]:
-    """What each survivor may carry after a loss [J, W], what of it the slower racks may have, and the rows kept [J].
+    """What each survivor may carry after a loss [J, W], what of it the slower racks may have, and the rows borne [J].
 
     A row that cannot hold with every rack at its floor holds nobody: that loss is not secured, and said so. Nothing
     moves onto a node through which no cord carries anything now: it has been lost itself.
@@ -86,9 +86,9 @@ def _losses(
     )
     limit_w = estimate.rating_w[node] * metered * multiple
     room_w = limit_w - np.maximum(estimate.other_w[node], 0.0) - losses.moved_w - losses.fast_w
-    kept = losses.floor_load_w <= room_w * np.where(last.kept, 1.0, KEEP_AGAIN)
+    borne = losses.floor_load_w <= room_w * np.where(last.borne, 1.0, KEEP_AGAIN)
     carries = image.rows.dot(np.ones(len(plan.max_w)))[plan.node_row] > 0.0
-    return limit_w, np.where(kept & carries[node], room_w, np.inf), kept
+    return limit_w, np.where(borne & carries[node], room_w, np.inf), borne
 
 
 def _reach_w(plan: Plan, estimate: Estimate) -> float:

@@ -8,9 +8,8 @@ import numpy as np
 
 from controller.frames import Bools, Codes, Floats, Ints
 from controller.plan import Plan
+from controller.policies.lost import DEAD_VOLT_SHARE
 from drivers.points import Quality
-
-DEAD_VOLT_SHARE = 0.5  # of nominal
 
 
 class Watch:

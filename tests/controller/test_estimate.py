@@ -20,7 +20,7 @@ def b() -> Bench:
 
 
 @dataclass
-class Watch:
+class Follow:
     """An estimate followed second by second."""
 
     bench: Bench
@@ -62,12 +62,12 @@ def test_other_load_is_learnt_and_stays_put_under_swings(b: Bench) -> None:
                 value[b.slots[pdu, "power_w"]] = late[b.slots[pdu, "power_w"]]
         return b.image(value)
 
-    watch, at = Watch(b), b.plan.row_name.index("u0")
+    watch, at = Follow(b), b.plan.row_name.index("u0")
     watch.run(60, mixed)
     seen = [watch.see(mixed(t)).other_w[at] for t in range(60, 80)]
     assert np.mean(seen) == pytest.approx(12e3, rel=0.15)
     assert np.ptp(seen) < 0.06 * 50e3  # of the swing at this node
-    learnt = Watch(b).run(60, steady(b, 60e3, 80e3, 12e3))
+    learnt = Follow(b).run(60, steady(b, 60e3, 80e3, 12e3))
     assert learnt.other_w[at] == pytest.approx(12e3, rel=1e-6)
 
 
@@ -75,7 +75,7 @@ def test_the_envelope_does_not_count_marginal_cooling_twice(b: Bench) -> None:
     """Cooling in proportion to heat is in the row's coefficients: rack load + other load is what the meters show."""
     heat_w = 60e3 * b.racks
     cooling = {"feed0": b.plan.cooling_w_per_w * heat_w}
-    known = Watch(b).run(120, b.image(b.values(caps(b, 60e3), caps(b, 80e3), cooling)))
+    known = Follow(b).run(120, b.image(b.values(caps(b, 60e3), caps(b, 80e3), cooling)))
     row, meter_w = b.plan.envelope_row, b.node_w(caps(b, 60e3), cooling)["feed0"]
     assert b.plan.rows.dot(caps(b, 60e3))[row] + known.other_w[row] == pytest.approx(meter_w, rel=1e-4)
     assert known.load_w[row] == pytest.approx(meter_w, rel=1e-6)
@@ -85,14 +85,14 @@ def test_a_row_carries_the_larger_of_its_meter_and_its_racks(b: Bench) -> None:
     value = b.values(caps(b, 60e3), caps(b, 80e3))
     value[b.slots["u0", "power_w"]] = 1e3
     at = b.plan.row_name.index("u0")
-    assert Watch(b).see(b.image(value)).load_w[at] == pytest.approx(b.plan.rows.dot(caps(b, 60e3))[at])
+    assert Follow(b).see(b.image(value)).load_w[at] == pytest.approx(b.plan.rows.dot(caps(b, 60e3))[at])
     value[b.slots["u0", "power_w"]] = 300e3
-    assert Watch(b).see(b.image(value)).load_w[at] == pytest.approx(300e3)
+    assert Follow(b).see(b.image(value)).load_w[at] == pytest.approx(300e3)
 
 
 def test_a_censored_demand_is_probed_upward_and_comes_back(b: Bench) -> None:
     """At 96 % of the cap the rack may want more: its demand climbs; when it shows to want less, it is forgotten."""
-    watch = Watch(b)
+    watch = Follow(b)
     watch.run(130, steady(b, 50e3, 80e3))
     assert watch.see(steady(b, 50e3, 80e3)).demand_w == pytest.approx(caps(b, 50e3 * estimate.SPARE))
     climb = [watch.see(steady(b, 48.5e3, 50.5e3)).demand_w[0] for _ in range(16)]
@@ -103,7 +103,7 @@ def test_a_censored_demand_is_probed_upward_and_comes_back(b: Bench) -> None:
 
 
 def test_a_pause_between_plateaus_is_no_loss_of_demand(b: Bench) -> None:
-    watch = Watch(b)
+    watch = Follow(b)
     watch.run(80, steady(b, 70e3, 80e3))
     for _ in range(40):
         assert watch.see(steady(b, 20e3, 80e3)).demand_w[0] >= 70e3
@@ -114,7 +114,7 @@ def test_blind_racks_keep_what_they_have(b: Bench) -> None:
     points = {"pdu": [(f"p{i}{c}", "power_w") for i in range(4) for c in "ab"],
               "agent": [(f"r{i}", "power_w") for i in range(4)]}  # fmt: skip
     for bad in (points["pdu"], points["agent"], points["pdu"] + points["agent"]):
-        watch = Watch(b)
+        watch = Follow(b)
         watch.run(80, steady(b, 60e3, 70e3))
         value = b.values(caps(b, 60e3), caps(b, 70e3))
         known = watch.run(90, b.image(value, bad=bad))
@@ -126,7 +126,7 @@ def test_blind_racks_keep_what_they_have(b: Bench) -> None:
 def test_a_silent_agent_is_a_constant_at_its_charge(b: Bench) -> None:
     value = b.values(caps(b, 60e3), caps(b, 70e3))
     charge_w = np.array([70e3, 77e3, 70e3, 70e3])
-    known = Watch(b).see(b.image(value, bad=[("r1", "cap_w"), ("r1", "power_w")], charge_w=charge_w))
+    known = Follow(b).see(b.image(value, bad=[("r1", "cap_w"), ("r1", "power_w")], charge_w=charge_w))
     assert known.constant_w[1] == 77e3
     assert np.isnan(np.delete(known.constant_w, 1)).all()
 
@@ -135,7 +135,7 @@ def test_a_silent_agent_is_a_constant_at_its_charge(b: Bench) -> None:
 def test_a_disobedient_rack_is_found_in_time_and_one_that_reacts_in_time_is_not(reaction_s: float) -> None:
     b = bench(Wiring(reaction_s=reaction_s))
     power, cap = np.array([70e3, 50e3, 50e3, 70e3]), np.array([50e3, 50e3, 50e3, 80e3])
-    watch, found_s = Watch(b), np.inf
+    watch, found_s = Follow(b), np.inf
     for t in range(int(reaction_s) + 10):
         power[3] = 70e3 if t < reaction_s else 49e3  # lowered at t = 0, obeys at its actuator's pace
         now_cap = np.append(cap[:3], 50e3)
@@ -150,7 +150,7 @@ def test_a_disobedient_rack_is_found_in_time_and_one_that_reacts_in_time_is_not(
 
 
 def test_metering_error_is_no_disobedience(b: Bench) -> None:
-    known = Watch(b).run(30, steady(b, 51e3, 50e3))
+    known = Follow(b).run(30, steady(b, 51e3, 50e3))
     assert not known.disobedient.any()
 
 
