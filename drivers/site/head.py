@@ -13,6 +13,17 @@ from drivers.site.problems import Problem, did_you_mean, words
 
 KEYS = ("name", "title", "assumptions", "control", "mqtt", "actuators")
 M = TypeVar("M", bound=SiteModel)
+BOOL = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's booleans, `true` and `false`: `shed: off` is a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != BOOL or first in "tTfF"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 @dataclass
@@ -54,7 +65,7 @@ def _read(path: Path, head: Head) -> Mapping[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         _number_lines(yaml.compose(text, Loader=yaml.SafeLoader), "", head)
-        raw = yaml.safe_load(text)
+        raw = _Loader(text).get_single_data()
     except FileNotFoundError:
         head.note("", "file is missing", "`headroom site new hall DIR` writes an example")
         return {}

@@ -40,6 +40,12 @@ def test_written_site_reads_back_equal(folder: Path) -> None:
     assert site.where["site/control.envelope_w"] == "site.yaml:4"
 
 
+def test_off_is_a_word(folder: Path) -> None:
+    path = folder / "site.yaml"
+    path.write_text(path.read_text().replace("  shed: down", "  shed: off"))
+    assert load_site(folder).control.shed == "off"
+
+
 def test_comments_blank_lines_and_byte_order_mark(folder: Path) -> None:
     path = folder / "jobs.csv"
     path.write_text("\ufeff" + path.read_text().replace("serve", "# two jobs, really\n\n serve ", 1))
