@@ -6,10 +6,12 @@ Nothing that listens or calls can stop the clock: an absent broker, client or re
 import asyncio
 import contextlib
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from drivers.clock import Clock, RealClock
 from drivers.lease import Lease
@@ -162,9 +164,10 @@ def truth_line(second: Second) -> str:
     body["cap_w"] = float(t.cap_w.sum())
     body |= {"site_peak_w": second.peak_w, "site_mean_w": second.mean_w}
     body |= {"late_s": second.late_s, "skipped_s": second.skipped_s}
-    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in body.items()}
+    rounded: dict[str, Any] = {k: round(v, 3) if isinstance(v, float) else v for k, v in body.items()}
     rounded["feed_w"] = {k: round(v, 3) for k, v in t.feed_w.items()}
-    return json.dumps(rounded, separators=(",", ":"))
+    rounded["least_trip_s"] = rounded["least_trip_s"] if math.isfinite(t.least_trip_s) else None  # JSON has no Infinity
+    return json.dumps(rounded, separators=(",", ":"), allow_nan=False)
 
 
 def human_line(second: Second) -> str:

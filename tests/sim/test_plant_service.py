@@ -149,7 +149,8 @@ async def test_storage_obeys_its_set_point_only_when_enabled() -> None:
 def test_lines_of_truth() -> None:
     service = PlantService(moved_site(free_port()), load_scenario("steady"))
     second = Second(service.plant.truth(), 300e3, 290e3, 0.0, 2.5)
-    line = json.loads(truth_line(second))
+    line = json.loads(truth_line(second), parse_constant=pytest.fail)
+    assert line["least_trip_s"] is None
     assert line["site_peak_w"] == 300e3
     assert line["trips"] == 0
     assert line["feed_w"].keys() == {"feed1", "feed2"}
