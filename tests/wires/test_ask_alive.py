@@ -1,7 +1,6 @@
 """Questions to a real controller of a real site of processes, through the command and the bare socket."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ async def test_a_running_site_answers_and_misses_no_beat(tmp_path: Path) -> None
         assert await outage.end() == 0, outage.said
         await town.until(lambda: town.frame["cycle"] >= began + 5, 30)
         assert town.frame["late_cycles"] == late
-        assert json.dumps(town.frame["bottlenecks"]) is not None
+        assert isinstance(town.frame["bottlenecks"], list)
     assert ask.ask(town.state, {"ask": "bottlenecks"}) is None  # killed: what it left answers nobody
 
 
