@@ -13,6 +13,7 @@ from controller.shed import least_w
 FOUND_S = 5.0  # after a start the caps found stay, and for TAKEOVER_S caps go gently: until other load is learnt,
 TAKEOVER_S = 30.0  # only a measured overload lowers more
 TAKEOVER_SHARE = 0.02
+CYCLE_S = 1.0  # the first cycle's share of a ramp; a longer pause than this gives no more
 SAFE_SHARE = 0.97  # of each limit's room: the safe caps leave this margin for what changes while nobody watches
 SAFE_WIDEN = 0.02  # safe caps follow a widening limit only by steps of this share
 
@@ -25,6 +26,7 @@ class AllocateState:
     kit: Kit
     response: response.Response
     started_s: float
+    last_s: float
     cap_w: Floats  # [R] NaN until something is known
     safe_cap_w: Floats  # [R]
     safe_room_w: Floats  # [K + J]
@@ -39,6 +41,7 @@ def begin(plan: Plan, now_s: float) -> AllocateState:
         kit=compile_kit(plan),
         response=response.begin(plan),
         started_s=now_s,
+        last_s=now_s - CYCLE_S,
         cap_w=nothing,
         safe_cap_w=plan.safe_cap_w.copy(),
         safe_room_w=np.full(len(structure.single), np.nan),
@@ -51,7 +54,7 @@ def allocate(
     """Limits -> Proposal; arrays as in frames.Proposal. `prepared` are the corrective sets kept ready."""
     rows, room_w = estimate.rows, limits.room_w
     before_w = np.where(np.isfinite(last.cap_w), last.cap_w, _found(plan, estimate))
-    since_s = now_s - last.started_s
+    since_s, step_s = now_s - last.started_s, min(max(now_s - last.last_s, 0.0), CYCLE_S)
     now = response.respond(last.kit, prepared, now_s, estimate, limits, before_w, last.response)
     ours = np.isfinite(last.cap_w) & (since_s >= FOUND_S) & (limits.mode != Mode.SHADOW)
     now = response.found(now, estimate, ~ours)
@@ -67,9 +70,9 @@ def allocate(
     full[len(plan.row_name) :] = False  # a loss that has not happened presses nobody: the ramp has the time
     pressed = pace.under(rows, full, len(cap_w))
     pressed |= (before_w > now.cap_w) | (now.codes > Shed.NONE)
-    cap_w = pace.ramped(plan, pressed, before_w, cap_w)
+    cap_w = pace.ramped(plan, pressed, before_w, cap_w, step_s)
     if since_s < TAKEOVER_S:
-        step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE
+        step = 0.0 if since_s < FOUND_S else TAKEOVER_SHARE * step_s
         overloaded = pace.under(plan.rows, estimate.load_w > limits.limit_w[: len(estimate.load_w)], len(cap_w))
         cap_w = pace.gently(overloaded | pressed & (before_w > now.cap_w), before_w, cap_w, step)
         reason[(reason == Reason.FREE) & (cap_w < filled_w)] = Reason.START
@@ -78,7 +81,7 @@ def allocate(
     reason[now.codes > Shed.NONE] = Reason.SHED
     safe_cap_w, safe_room_w = _safe_caps(plan, estimate, room_w, bound.ceiling_w, last)
     if limits.mode == Mode.OFF:
-        leave_w = pace.leave(plan, before_w, safe_cap_w)
+        leave_w = pace.leave(plan, before_w, safe_cap_w, step_s)
         cap_w = np.where(pressed, np.minimum(cap_w, leave_w), leave_w)
     proposal = Proposal(
         cap_w=cap_w,
@@ -93,7 +96,9 @@ def allocate(
     )
     heard = np.isfinite(last.cap_w) | np.isfinite(estimate.cap_found_w)  # of the others the cap found is yet to come
     kept_w = np.where(heard, cap_w, np.nan)
-    return proposal, replace(last, response=now, cap_w=kept_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w)
+    return proposal, replace(
+        last, response=now, last_s=now_s, cap_w=kept_w, safe_cap_w=safe_cap_w, safe_room_w=safe_room_w
+    )
 
 
 def _found(plan: Plan, estimate: Estimate) -> Floats:

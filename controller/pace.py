@@ -18,11 +18,14 @@ def settle(plan: Plan, rows: Rows, room_w: Floats, before_w: Floats, target_w: F
     return np.where(forced, np.minimum(wanted, rounded), wanted)
 
 
-def ramped(plan: Plan, pressed: Bools, before_w: Floats, cap_w: Floats) -> Floats:
-    """Together the caps go down no faster than the site's ramp, but for racks [R] under a row that is too full."""
+def ramped(plan: Plan, pressed: Bools, before_w: Floats, cap_w: Floats, since_s: float) -> Floats:
+    """Together the caps go down no faster than the site's ramp, but for racks [R] under a row that is too full.
+
+    `since_s` is the time since the last cycle: events bring some of their own.
+    """
     change = np.where(pressed, 0.0, cap_w - before_w)
     down, up = -float(change[change < 0.0].sum()), float(change[change > 0.0].sum())
-    allowed = up + plan.site.control.ramp_down_w_per_s
+    allowed = up + plan.site.control.ramp_down_w_per_s * since_s
     if down <= allowed:
         return cap_w
     return np.where(change < 0.0, before_w + change * (allowed / down), cap_w)
@@ -34,10 +37,10 @@ def gently(overloaded: Bools, before_w: Floats, cap_w: Floats, step: float) -> F
     return np.where(overloaded, np.minimum(gentle, cap_w), gentle)
 
 
-def leave(plan: Plan, before_w: Floats, safe_cap_w: Floats) -> Floats:
-    """One cycle of the way to the safe caps, together within the site's down-ramp of one second."""
+def leave(plan: Plan, before_w: Floats, safe_cap_w: Floats, since_s: float) -> Floats:
+    """One cycle of the way to the safe caps, together within the site's down-ramp of `since_s`."""
     above = np.maximum(before_w - safe_cap_w, 0.0)
-    part = min(1.0, plan.site.control.ramp_down_w_per_s / max(float(above.sum()), 1.0))
+    part = min(1.0, plan.site.control.ramp_down_w_per_s * since_s / max(float(above.sum()), 1.0))
     down: Floats = before_w - above * part
     return down
 

@@ -1,5 +1,6 @@
 """Losses at the worst moment: over a restart, a takeover, and with instruments that lie."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -148,3 +149,19 @@ def test_a_lost_ups_is_one_loss_however_its_meters_fall(lean: LockStep) -> None:
     lose(lean, "h1b1u2")  # and the gateways with it
     for frames, _ in seen + seconds(lean, 10):
         assert [lean.plan.losses.cases[case].id for case in frames.estimate.lost] == ["h1b1u1"]
+
+
+def test_cycles_that_events_call_for_do_not_hasten_the_ramp(lean: LockStep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voltmeter that comes and goes with every look calls for cycle after cycle while the site is left."""
+    volt = lean.plan.node_slot.volt[lean.plan.site.node_index["h1b1r1a"]]
+    looks = itertools.count()
+
+    def lie(value: Floats, quality: Qualities) -> None:
+        value[volt] *= next(looks) % 2
+
+    falsify(lean, lie)
+    monkeypatch.setattr(lean, "_status", lambda: str(next(looks)).encode())
+    lean.requests = replace(lean.requests, mode=Mode.OFF)
+    caps = [frames.orders.cap_w.sum() for frames, _ in seconds(lean, 6)]
+    down_w = lean.plan.site.control.ramp_down_w_per_s
+    assert max(a - b for a, b in itertools.pairwise(caps)) <= down_w * 1.01
