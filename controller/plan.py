@@ -1,19 +1,17 @@
-"""Site -> index arrays and sparse rows. Compiled once; the cycle only indexes.
-
-A row is a limit on a non-negative sum over racks: one for every electrical node (coefficient = share of the
-rack's power on that node times the losses between them), one for every CDU and loop (heat), every tenant with
-a guarantee or a maximum (at its racks' inputs), and the envelope (all feeds, plus the marginal cooling watt per watt).
-"""
+"""Site -> index arrays and sparse rows. Compiled once; the cycle only indexes."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from controller import site_rows
 from controller.contingency import Losses, compile_losses
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
 from drivers.site.cooling import COOLANTS
-from drivers.site.model import Node, Site, Tenant
+from drivers.site.model import Node, Site
+
+RACK_RISE_K = 15.0  # warmest secondary return above the warmest supply (FACTS.md C.3: 25/45 C typical, 10 K design)
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,12 @@ class Plan:
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
     """Compile a checked site (drivers.check) and its inventory; KeyError where a link is broken."""
-    rows, names, kinds = _rows(site)
+    rows, names, kinds = site_rows.rows_of(site)
     losses = compile_losses(site)
-    gang_of, gang_class = _gangs(site)
+    gang_of, gang_class = site_rows.gangs(site)
     parent, bottom_up = _tree(site)
     n, c, loops = len(site.nodes), len(site.cdus), len(site.loops)
-    tenants = _tenants(site)
+    tenants = site_rows.with_rows(site)
     touched = np.diff(rows.indptr)
     measured = _measured(inventory)
     pdu = np.array([[site.node_index[r.pdu_a], site.node_index[r.pdu_b]] for r in site.racks])
@@ -120,7 +118,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     loop_index = {x.id: i for i, x in enumerate(site.loops)}
     cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
     cdu_of = np.array([cdu_index[r.cdu] for r in site.racks], dtype=np.int64)
-    design_other_w, direct_w = _design_other(site, len(names))
+    design_other_w, direct_w = site_rows.design_other_w(site, len(names))
     actuator = [site.actuators[r.actuator] for r in site.racks]
     cdu_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.cdus])
     loop_cp = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in site.loops])
@@ -146,7 +144,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         volt_v=np.array([x.volt_v for x in site.nodes]),
         phase=np.where([x.phases == 3 for x in site.nodes], np.sqrt(3.0), 1.0),
         unmanaged=touched[:n] == 0,
-        cooling_w_per_w=marginal_cooling(site),
+        cooling_w_per_w=site_rows.marginal_cooling(site),
         rack_pdu=pdu,
         gang_of=gang_of,
         gang_class=gang_class,
@@ -235,99 +233,6 @@ def above(plan: Plan, marked: Bools) -> Bools:
         hit = level[out[level] & (plan.parent[level] >= 0)]
         out[plan.parent[hit]] = True
     return out
-
-
-RACK_RISE_K = 15.0  # warmest secondary return above the warmest supply (FACTS.md C.3: 25/45 C typical, 10 K design)
-
-
-def marginal_cooling(site: Site) -> float:
-    """Extra electrical W of heat rejection per extra W of heat, near full load (from the site's own units).
-
-    The average at design weather stands for it: on a milder day fans run slower (cube law, FACTS.md P.7) and the
-    marginal watt is smaller. Pumps run at constant flow and count as base load.
-    """
-    rejected = [u for u in site.cooling if u.kind != "pump" and not u.standby]
-    heat = sum(r.max_w for r in site.racks)
-    return sum(u.power_w for u in rejected) / heat if heat else 0.0
-
-
-def _rows(site: Site) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
-    n, c = len(site.nodes), len(site.cdus)
-    cdu_index = {x.id: i for i, x in enumerate(site.cdus)}
-    loop_index = {x.id: i for i, x in enumerate(site.loops)}
-    tenants = n + c + len(site.loops)
-    tenant_index = {x.id: i for i, x in enumerate(_tenants(site))}
-    tenant_of = {j.id: tenant_index[j.tenant] for j in site.jobs if j.tenant in tenant_index}
-    envelope = tenants + len(tenant_index)
-    cooling = marginal_cooling(site)
-    entries: dict[tuple[int, int], list[float]] = {}  # (row, rack) -> through cord A, through cord B, fixed
-
-    def add(row: int, rack: int, part: int, coeff: float) -> None:
-        entries.setdefault((row, rack), [0.0, 0.0, 0.0])[part] += coeff
-
-    for i, rack in enumerate(site.racks):
-        for cord, pdu in enumerate((rack.pdu_a, rack.pdu_b)):
-            load = 1.0
-            for node_id in site.ancestors(pdu):
-                node = site.nodes[site.node_index[node_id]]
-                add(site.node_index[node_id], i, cord, load)
-                if not node.parent:
-                    add(envelope, i, cord, load)
-                load /= node.efficiency
-        add(envelope, i, 2, cooling)
-        add(n + cdu_index[rack.cdu], i, 2, rack.liquid_share)
-        add(n + c + loop_index[site.cdus[cdu_index[rack.cdu]].loop], i, 2, 1.0)
-        if rack.job in tenant_of:
-            add(tenants + tenant_of[rack.job], i, 2, 1.0)
-    order = sorted(entries)
-    row = np.array([k for k, _ in order], dtype=np.int64)
-    indptr = np.searchsorted(row, np.arange(envelope + 2)).astype(np.int64)
-    racks = np.array([r for _, r in order], dtype=np.int64)
-    parts = np.array([entries[e] for e in order])
-    share = np.array([[r.share_a, 1.0 - r.share_a] for r in site.racks])
-    tables = (("", site.nodes), ("cdu", site.cdus), ("loop", site.loops), ("tenant", _tenants(site)))
-    names = (*(x.id for _, table in tables for x in table), "envelope")
-    kinds = (*(x.kind for x in site.nodes), *(kind for kind, table in tables[1:] for _ in table), "envelope")
-    rows = Rows(indptr, racks, parts[:, 2], row, fixed=parts[:, 2], cords=parts[:, :2])
-    return rows.at_shares(share), names, kinds
-
-
-def _tenants(site: Site) -> tuple[Tenant, ...]:
-    """Tenants that have a row."""
-    return tuple(x for x in site.tenants if x.guarantee_w > 0.0 or x.max_w is not None)
-
-
-def _design_other(site: Site, rows: int) -> tuple[Floats, Floats]:
-    """Loads, coolant pumps and cooling units at rated power: up each path with its losses [K], at the node [N], W."""
-    other, direct = np.zeros(rows), np.zeros(len(site.nodes))
-    parts: list[tuple[float, tuple[str, ...]]] = [(x.power_w, (x.node,)) for x in site.loads]
-    parts += [(x.power_w, x.fed_from) for x in site.cooling if not x.standby]
-    parts += [(x.pump_w, x.fed_from) for x in site.cdus]
-    for power_w, nodes in parts:
-        for node_id in nodes:
-            load = power_w / len(nodes)
-            direct[site.node_index[node_id]] += load
-            for above_id in site.ancestors(node_id):
-                node = site.nodes[site.node_index[above_id]]
-                other[site.node_index[above_id]] += load
-                other[-1] += 0.0 if node.parent else load
-                load /= node.efficiency
-    return other, direct
-
-
-def _gangs(site: Site) -> tuple[Ints, Ints]:
-    """A training job is one gang; every other rack is a gang of its own."""
-    training = {j.id for j in site.jobs if j.kind == "training"}
-    index: dict[str, int] = {}
-    priority: list[int] = []
-    gang_of = np.empty(len(site.racks), dtype=np.int64)
-    for i, rack in enumerate(site.racks):
-        name = rack.job if rack.job in training else rack.id
-        if name not in index:
-            index[name] = len(index)
-            priority.append(rack.priority)
-        gang_of[i] = index[name]
-    return gang_of, np.array(priority, dtype=np.int64)
 
 
 def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:

@@ -7,7 +7,8 @@ import pytest
 from helpers_control import Bench, Wiring, bench
 from helpers_site import tiny_site
 
-from controller.plan import above, marginal_cooling
+from controller.plan import above
+from controller.site_rows import marginal_cooling
 from drivers.site.load import resolve_site
 
 
