@@ -93,7 +93,10 @@ def _contingencies(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
         kinds.setdefault(v.kind, []).append(v)
     first = [min(of, key=lambda v: (v.secured, v.margin)) for of in kinds.values()]
     shown = list(verdicts if every else {(v.kind, v.id): v for v in (*bad[:TOP], *first)}.values())
-    lines = [f"{count(len(verdicts), 'loss')}, {len(bad)} not secured", *verdict.lines(shown)]
+    lost = [world.plan.losses.cases[case].id for case in world.frames.estimate.lost]
+    lines = [f"{count(len(verdicts), 'loss')}, {len(bad)} not secured"]
+    lines += [f"{x} is lost: this list still counts on it; what is left: headroom outage SITE {x}" for x in lost]
+    lines += verdict.lines(shown)
     if not every:
         lines += _rolled_up(kinds, len(bad) - TOP)
     age_s = world.frames.image.now_s - tables.at_s
@@ -101,6 +104,7 @@ def _contingencies(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
         "cycle": tables.cycle,
         "age_s": age_s,
         "count": len(verdicts),
+        "lost": lost,
         "not_secured": [v.id for v in bad],
         "kinds": {kind: {"count": len(of), "not_secured": _bad(of)} for kind, of in kinds.items()},
         "losses": [_short(v) for v in shown],

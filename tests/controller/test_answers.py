@@ -55,6 +55,16 @@ def test_a_long_list_is_rolled_up_to_what_is_bad_and_the_worst_of_each_kind(worl
         assert x["secured"] or x["would_help"]
 
 
+def test_a_list_that_counts_on_a_lost_element_says_so(world: World) -> None:
+    case = next(i for i, x in enumerate(world.plan.losses.cases) if x.kind == "transformer")
+    name = world.plan.losses.cases[case].id
+    estimate = replace(world.frames.estimate, lost=(case,))
+    reply = asked(replace(world, frames=replace(world.frames, estimate=estimate)), ask="contingencies")
+    assert reply["lost"] == [name]
+    assert reply["lines"][1].startswith(f"{name} is lost: ")
+    assert asked(world, ask="contingencies")["lost"] == []
+
+
 def test_an_outage_tells_caps_losses_and_verdict(world: World) -> None:
     element = next(n.id for n in world.plan.site.nodes if n.kind == "ups")
     reply = asked(world, ask="outage", element=element)
