@@ -1,6 +1,5 @@
 """A site's two MQTT ends over a real broker, and waiting with a limit."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,21 +136,3 @@ class Ends:
         """What the ledger charges now, without any meter."""
         n = len(self.site.racks)
         return self.ledger.charge_w(CLOCK.now_s(), np.full(n, np.nan), np.zeros(n, dtype=np.bool_))
-
-
-@contextmanager
-def event_loop_lag() -> Iterator[list[float]]:
-    """Collects by how much each 10 ms tick of the event loop is late [s]."""
-    late: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            due_s = CLOCK.now_s() + 0.01
-            await CLOCK.sleep_until(due_s)
-            late.append(CLOCK.now_s() - due_s)
-
-    task = asyncio.get_running_loop().create_task(watch())
-    try:
-        yield late
-    finally:
-        task.cancel()
