@@ -158,7 +158,8 @@ def _lean(kit: Kit, rows: Rows, room_w: Floats, held_w: Floats, least: Floats, f
         return room_w
     able = np.where(fixed, 0.0, 1.0)
     now_w = rows.dot(held_w * able)
-    lean_w = (room_w - rows.dot(held_w * (1.0 - able)) - share * now_w) / (1.0 - share) + rows.dot(held_w * (1 - able))
+    fixed_w, obey = rows.dot(held_w * (1.0 - able)), max(1.0 - share, 1e-9)
+    lean_w = (room_w - fixed_w - share * now_w) / obey + fixed_w
     largest = np.zeros(len(room_w))
     np.maximum.at(largest, rows.of_entry, rows.coeff * (able * np.maximum(held_w - least, 0.0))[rows.racks])
     several = np.bincount(rows.of_entry, able[rows.racks], minlength=len(room_w)) > 1.0

@@ -203,7 +203,8 @@ def _storage(kit: Kit, loss: Loss, x: Short) -> list[str]:
             path.append(node)
             node = fed.get(node, int(kit.plan.parent[node]))
         if x.node in path:
-            out.append(f"storage {plant.id} there has {power(plant.power_w)}")
+            part = " of it" if plant.power_w < x.over_w else ""
+            out.append(f"storage {plant.id} there has {power(plant.power_w)}{part}")
     return out
 
 

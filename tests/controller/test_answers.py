@@ -65,6 +65,14 @@ def test_a_list_that_counts_on_a_lost_element_says_so(world: World) -> None:
     assert asked(world, ask="contingencies")["lost"] == []
 
 
+def test_nobody_obeying_is_a_list_like_any_other(hall: Site) -> None:
+    control = hall.control.model_copy(update={"disobedient_share": 1.0})
+    reply = asked(answers.by_design(hall.model_copy(update={"control": control})), ask="contingencies", all=True)
+    assert reply["not_secured"]
+    text = next(x["would_help"] for x in reply["losses"] if x["id"] == "feed2")
+    assert "storage bess1 there has 1.50 MW of it" in text  # 1.9 MW are too much
+
+
 def test_an_outage_tells_caps_losses_and_verdict(world: World) -> None:
     element = next(n.id for n in world.plan.site.nodes if n.kind == "ups")
     reply = asked(world, ask="outage", element=element)
