@@ -1,11 +1,9 @@
 """The visible line: wires -> Image -> Estimate -> Limits -> Proposal -> Orders -> wires.
 
-The only place that knows the order. Synchronous, no I/O, holds the states: the same step runs live, in lock-step,
-in replay and for what-if questions (on a `fork` of the state).
+The only place that knows the order. Synchronous, no I/O, holds the states: the same step runs live and in lock-step.
 """
 
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controller import actuate, allocate, estimate, gpus, guard, image, limits
 from controller.corrective import Prepared
@@ -31,11 +29,6 @@ class State:
     guard: guard.GuardState
     actuate: actuate.ActuateState
     gpus: gpus.GpuState | None
-
-
-def fork(state: State) -> State:
-    """A copy to ask what-if questions of: stage states are frozen, only the ledger is not."""
-    return replace(state, ledger=deepcopy(state.ledger))
 
 
 def begin(plan: Plan, epoch: int, now_s: float) -> State:
