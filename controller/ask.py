@@ -143,6 +143,17 @@ def ask(folder: Path, question: Mapping[str, Any]) -> Reply | None:
     return reply
 
 
+def listens(folder: Path) -> bool:
+    """Whether a controller takes questions on this state directory."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(ASK_S)
+        try:
+            sock.connect(str(folder / FILE))
+        except OSError as error:
+            return isinstance(error, PermissionError | BlockingIOError)
+    return True
+
+
 def _listening(path: Path) -> socket.socket:
     """A bound socket that only its owner may open, from its first moment; what a dead controller left goes."""
     if path.is_socket():

@@ -138,19 +138,23 @@ def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any])
 
 
 def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
-    from controller import acts
+    from controller import acts, ask
     from drivers.clock import RealClock
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
 
     try:
         site = resolve_site(name)
-        acts.append(acts.state_dir(site, state), site, RealClock(), getpass.getuser(), why, act)
+        folder = acts.state_dir(site, state)
+        acts.append(folder, site, RealClock(), getpass.getuser(), why, act)
     except (SiteError, acts.ActError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"the act was not written: {error}")
-    typer.echo("written; the controller takes it up within a second")
+    if ask.listens(folder):
+        typer.echo("written; the controller takes it up within a second")
+    else:
+        typer.echo(f"written, but no controller runs on {folder}: one that starts there takes it up; another: --state")
     if said := acts.warning(site, act):
         typer.echo(f"warning: {said}", err=True)
 

@@ -1,12 +1,14 @@
 """The commands that ask: of a running controller, and of the site file where none runs."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from controller.ask import FILE
 from controller.design import NOTE
 from drivers.cli import joined
 
@@ -87,3 +89,14 @@ def test_a_slip_is_told_with_what_was_meant(tmp_path: Path, args: tuple[str, ...
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert all(x in result.output for x in words)
+
+
+def test_an_act_that_no_controller_takes_up_is_not_said_to_be(tmp_path: Path) -> None:
+    act = ("mode", "hall", "hold", "--state", str(tmp_path))
+    result = headroom(*act)
+    assert result.exit_code == 0
+    assert f"no controller runs on {tmp_path}" in result.output
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / FILE))
+        sock.listen()
+        assert "takes it up within a second" in headroom(*act).output
