@@ -124,8 +124,10 @@ def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any])
     try:
         site = resolve_site(name)
         long = question["ask"] == "outage"  # the controller gives its state for it, this process the time
-        reply = ask.ask(acts.state_path(site, state), {"ask": "now"} if long else question)
+        folder = acts.state_path(site, state)
+        reply = ask.ask(folder, {"ask": "now"} if long else question)
         if reply is None:
+            typer.echo(f"no controller found: looked in {folder}; another state directory: --state", err=True)
             reply = answers.answer(answers.by_design(site), question)
         elif long:
             reply = answers.answer(answers.by_state(site, reply), question)

@@ -32,6 +32,7 @@ def test_a_rack_is_explained_by_the_site_file_and_that_is_said(tmp_path: Path) -
     assert result.exit_code == 0
     assert result.stdout.startswith(f"({NOTE})\nRack {RACK} may draw ")
     assert "The limit is " in result.stdout
+    assert f"looked in {folder}" in result.stderr  # one may run elsewhere
     assert not folder.exists()  # asking makes nothing
     reply = told(folder, "explain", "hall", RACK)
     assert reply["source"] == NOTE
