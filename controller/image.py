@@ -23,11 +23,12 @@ class ImageState:
 
     still: trust.StillState
     lost: lost.LostState
+    rode_s: Floats  # [N] how long each node has looked as if what hangs on it ran on stored energy
 
 
 def begin(plan: Plan, now_s: float) -> ImageState:
     """State before the first image."""
-    return ImageState(trust.watch(len(plan.parent)), lost.begin(plan, now_s))
+    return ImageState(trust.watch(len(plan.parent)), lost.begin(plan, now_s), np.zeros(len(plan.parent)))
 
 
 def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageState) -> tuple[Image, ImageState]:
@@ -51,7 +52,9 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
     gone = _lost(plan, shot, quality, meter_w, witness_w, last.lost)
     share = _shares(plan, shot, quality, gone.dead)
-    riding = _riding(plan, shot, quality, meter_w, witness_w)
+    rides = (meter_w < RIDING_SHARE * witness_w) & (witness_w > RIDING_LEAST_W)
+    rode_s = np.where(rides, last.rode_s + (gone.last_s - last.lost.last_s), 0.0)
+    riding = _riding(plan, shot, quality, rides & (rode_s <= trust.RODE_S), gone)
     for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit, gone.dead):
         array.flags.writeable = False
     image = Image(
@@ -71,7 +74,7 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
         lost_unit=gone.unit,
         dead=gone.dead,
     )
-    return image, ImageState(still, gone)
+    return image, ImageState(still, gone, rode_s)
 
 
 def _lost(
@@ -137,9 +140,12 @@ def _complete(plan: Plan, meter_w: Floats) -> Bools:
     return np.asarray((children > 0) & (shown == children), dtype=np.bool_)
 
 
-def _riding(plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, witness_w: Floats) -> Bools:
-    """Nodes that deliver far less than their children and their racks both show, or whose battery discharges [N]."""
-    riding: Bools = (meter_w < RIDING_SHARE * witness_w) & (witness_w > RIDING_LEAST_W)
+def _riding(plan: Plan, shot: Snapshot, quality: Codes, rides: Bools, gone: lost.LostState) -> Bools:
+    """Nodes that deliver far less than their children and their racks both show, or whose battery discharges [N].
+
+    Not a lost one whose bus is alive: a tie feeds it.
+    """
+    riding: Bools = rides & ~(gone.node & ~gone.dead)
     discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
     riding[plan.storage_node[discharging]] = True
     return riding

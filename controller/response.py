@@ -20,6 +20,7 @@ SETTLED_S = 60.0  # after a loss its ceilings only fall; later they follow deman
 SHED_AFTER_S = 5.0  # floors that do not fit for so long are no bad reading
 WAKE_AFTER_S = 60.0  # shed jobs come back when they have fitted for so long ..
 OTHER_MOST = 2.0  # times the other load by the site file: beyond it a meter is more likely wrong than right
+COOLING = ("pump", "chiller", "tower", "dry_cooler")  # a unit's own word lowers caps, it stops no job
 WAKE_MARGIN = 0.02  # .. with this share of every limit to spare
 
 
@@ -65,7 +66,8 @@ def _changed(
         ready = prepared.of_case.get(case, corrective.nothing(case))
         fix = corrective.recheck(kit, ready, known, limits, np.minimum(caps_w, cap_w), codes, 0.0, known.alive)
         caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
-        codes, said = fix.codes(codes), (*said, *fix.said)
+        if kit.plan.losses.cases[case].kind not in COOLING:
+            codes, said = fix.codes(codes), (*said, *fix.said)
     return replace(
         last,
         since_s={case: last.since_s.get(case, now_s) for case in known.lost},
@@ -85,7 +87,8 @@ def _again(kit: Kit, now_s: float, known: Estimate, limits: Limits, cap_w: Float
     for case, began_s in now.since_s.items():
         fix = corrective.corrective(kit, case, known, limits, from_w, codes, None, now_s - began_s, known.alive)
         caps_w[fix.rack] = np.minimum(caps_w[fix.rack], fix.cap_w)
-        codes, said = fix.codes(codes), (*said, *fix.said)
+        if kit.plan.losses.cases[case].kind not in COOLING:
+            codes, said = fix.codes(codes), (*said, *fix.said)
     return replace(now, cap_w=caps_w, codes=codes, said=tuple(dict.fromkeys(said)), solved_s=now_s)
 
 
@@ -107,8 +110,7 @@ def _sure_room(kit: Kit, known: Estimate, limits: Limits) -> Floats:
     """Room by which jobs may be stopped [K + J, W]: no single instrument's word does it.
 
     Electrical limits of several racks only, with no more other load than twice what the site file knows of, and no
-    less than the rating at the worst case. Where
-    coolant stands still at a rack its own protection acts; what a lost cooling unit leaves is its loss's to say.
+    less than the rating at the worst case. Where coolant stands still at a rack its own protection acts.
     """
     plan, room_w, count = kit.plan, np.full(len(limits.room_w), np.inf), len(known.other_w)
     most_w = OTHER_MOST * plan.design_other_w + np.minimum(known.other_w, 0.0)

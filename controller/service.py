@@ -34,6 +34,7 @@ STEP_BUDGET_S = 0.5
 NOTIFY_S = 0.1
 REFUSED_S = 600.0  # how long an alarm names a refused act
 LEAVE_S = 60.0  # longest ramp to the safe caps at a clean stop
+SETS_OLD_S = 30.0  # older corrective sets are for another state of the site: a loss is solved when it is seen
 LOOK_S = 0.25  # between two looks for losses
 IDLE_S = 0.1  # between two looks for questions while nothing else is to do
 Sink = Callable[[dict[str, Any]], None]
@@ -162,7 +163,7 @@ class Service:
         try:
             shot = self._building.snapshot(began_s)
             sets = self._prepare.latest.sets
-            ready = sets.of_loss if sets else cycle.NOTHING
+            ready = sets.of_loss if sets and began_s - sets.at_s < SETS_OLD_S else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
             self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
             self._building.send(commands)

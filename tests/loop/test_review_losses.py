@@ -165,3 +165,31 @@ def test_cycles_that_events_call_for_do_not_hasten_the_ramp(lean: LockStep, monk
     caps = [frames.orders.cap_w.sum() for frames, _ in seconds(lean, 6)]
     down_w = lean.plan.site.control.ramp_down_w_per_s
     assert max(a - b for a, b in itertools.pairwise(caps)) <= down_w * 1.01
+
+
+def test_the_word_of_cooling_units_alone_stops_no_job(site: Site) -> None:
+    lock = at_full_demand(site)
+    slots = lock.plan.unit_slot[lock.plan.unit_slot >= 0]
+
+    def all_gone(shot: Snapshot) -> Snapshot:
+        value = shot.value.copy()
+        value[slots] = 0.0
+        return replace(shot, value=value)
+
+    lock.wires.lens = all_gone
+    assert all(lock.watched(lambda *_: None).orders.shed is None for _ in range(40))
+
+
+def test_a_meter_that_shows_too_little_does_not_hold_the_site_for_ever(site: Site) -> None:
+    lock = at_full_demand(site)
+    slot = lock.plan.node_slot.power[lock.plan.site.node_index["h1b1t1"]]
+
+    def less(shot: Snapshot) -> Snapshot:
+        value = shot.value.copy()
+        value[slot] *= 0.4
+        return replace(shot, value=value)
+
+    lock.wires.lens = less
+    rides = [lock.watched(lambda *_: None).image.riding.any() for _ in range(960)]
+    assert rides[10]
+    assert not rides[-1]
