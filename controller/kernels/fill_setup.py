@@ -2,7 +2,8 @@
 
 Per rack, power is a piecewise linear function of the gang's level: at its floor up to START, then along the knots of
 its curve, at its demand from level 1 on. Numba functions take arrays and scalars only; what belongs together is a
-matrix with named columns, and what is touched together lies in one cache line.
+matrix with named columns, and what is touched together lies in one cache line. `_nrt=False`: array references
+are not counted, which in a function this small costs ten times its work; such a function cannot allocate.
 """
 
 import numpy as np
@@ -27,7 +28,7 @@ SAME = 1e-12  # relative: two loads that differ by rounding only
 ALLOWED = 1e-9  # relative: excess that counts as a violation
 
 
-@njit(cache=False)
+@njit(cache=False, _nrt=False)
 def segment(knots: Floats, c: int, value: float, column: int) -> int:
     """Segment of curve `c` whose first knot is the last at or below `value`; the last one has no end."""
     j = 0
@@ -36,14 +37,14 @@ def segment(knots: Floats, c: int, value: float, column: int) -> int:
     return j
 
 
-@njit(inline="always")
+@njit(forceinline=True, _nrt=False)
 def throughput_at(knots: Floats, c: int, share: float) -> float:
     """Throughput of curve `c` at a share of GPU power."""
     j = segment(knots, c, share, SHARE)
     return float(knots[c, j, THROUGHPUT] + (share - knots[c, j, SHARE]) * knots[c, j, RATE])
 
 
-@njit(inline="always")
+@njit(forceinline=True, _nrt=False)
 def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> float:
     """Power of rack `r` [W] at level `x`: continuous, and to the last bit non-decreasing."""
     if x <= rack[r, START]:
@@ -60,7 +61,7 @@ def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> floa
     return float(min(max(power_w, rack[r, FLOOR]), rack[r, MOST]))
 
 
-@njit(inline="always")
+@njit(forceinline=True, _nrt=False)
 def set_rack(
     rack: Floats,
     curve: Ints,
