@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.contingency import Stage, Water
+from controller.contingency import Losses, Stage, Water
 from controller.contingency.water import START_S
 from controller.frames import Bools, Codes, Estimate, Floats, Ints, Limits, Rows
 from controller.kernels.fill import Curve
@@ -41,6 +41,7 @@ class Kit:
 class After:
     """Loads after every stage of every loss at given caps; cells [D] as in plan.losses, heat cells [H] as in Kit."""
 
+    losses: Losses  # at the cord shares in force
     held_w: Floats  # [R] what each rack is counted at
     load_w: Floats  # [D]
     limit_w: Floats  # [D] continuous
@@ -77,16 +78,24 @@ def compile_kit(plan: Plan) -> Kit:
 
 
 def overloads(kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes: Codes | None = None) -> After:
-    """Loads after every loss, with every rack at its cap [R], or at what it is counted at."""
-    plan, losses = kit.plan, kit.plan.losses
+    """Loads after every loss, with every rack at its cap [R], or at what it is counted at.
+
+    What has been lost already carries nothing and takes nothing over.
+    """
+    plan = kit.plan
+    normal = np.array_equal(estimate.share, plan.share)
+    losses = plan.losses if normal else plan.losses.at_shares(estimate.share)
     held_w = counted_w(kit, estimate, cap_w, codes)
     node = plan.node_row
     before_w = losses.base.dot(held_w) + np.maximum(estimate.other_w[node], 0.0)
     load_w = before_w[losses.delta_node] + losses.delta.dot(held_w) + losses.delta_moved_w
+    if not normal:
+        load_w = np.where(_carries(plan, losses)[losses.delta_node], load_w, 0.0)
     loop_w = loop_heat_w(plan, held_w)
     loop = np.array([w.loop for w in kit.heat_of], dtype=np.int64)
     heat_limit_w = np.minimum(np.array([w.heat_w for w in kit.heat_of]), limits.limit_w[plan.loop_row][loop])
     return After(
+        losses=losses,
         held_w=held_w,
         load_w=load_w,
         limit_w=estimate.rating_w[losses.delta_node] * (1.0 - METER_ERROR),
@@ -94,6 +103,12 @@ def overloads(kit: Kit, estimate: Estimate, limits: Limits, cap_w: Floats, codes
         heat_limit_w=heat_limit_w,
         heat_deadline_s=_heat_deadline_s(kit, loop_w[loop], heat_limit_w),
     )
+
+
+def _carries(plan: Plan, losses: Losses) -> Bools:
+    """Nodes that carry racks now, or never did [N]."""
+    racked, now = (x.base.dot(np.ones(len(plan.max_w))) > 0.0 for x in (plan.losses, losses))
+    return np.asarray(now | ~racked)
 
 
 def loop_heat_w(plan: Plan, power_w: Floats) -> Floats:
@@ -149,7 +164,7 @@ def survivors(
 ) -> tuple[Rows, Floats, tuple[str, ...]]:
     """Rows of the overloaded survivors over all racks, what racks may have there, and their names."""
     plan, losses = kit.plan, kit.plan.losses
-    rows = losses.after(cells)
+    rows = after.losses.after(cells)
     node = losses.delta_node[cells]
     room_w = after.limit_w[cells] - np.maximum(estimate.other_w[plan.node_row][node], 0.0)
     room_w = room_w - losses.delta_moved_w[cells]

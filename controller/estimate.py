@@ -92,6 +92,7 @@ def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, E
         trip_used=trip.trip_used,
         lost=_lost(plan, image),
         alive=~image.dead,
+        share=image.share,
         shed_found=_shed(plan, image),
         covered=covered,
     )

@@ -135,6 +135,7 @@ class Estimate:
     trip_used: Floats  # [N] how far each protection is on its way to a trip
     lost: tuple[int, ...]  # losses that have happened, by number of the case
     alive: Bools  # [N] nodes that are not seen dead
+    share: Floats  # [R, 2] cord shares in force
     shed_found: Codes  # [R] rungs that the agents report
     covered: bool  # every device has answered, or has had the time to
 

@@ -227,7 +227,9 @@ def may_rise(plan: Plan, image: Image) -> Bools:
         above[level] &= above[plan.parent[level]]
     agent = np.isfinite(good(image, plan.agent_slot["power_w"]))
     cords = np.isfinite(image.metered_w)
-    upstream = above[plan.parent[plan.rack_pdu]].all(axis=1)
+    busway = plan.parent[plan.rack_pdu]
+    off = image.dead[busway]
+    upstream = (above[busway] | (off & ~off.all(axis=1, keepdims=True))).all(axis=1)  # a dead cord has nothing to tell
     trusted: Bools = agent & upstream & _cooled(plan, image) & (cords | _agrees(plan, image))
     return trusted
 

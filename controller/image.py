@@ -43,7 +43,7 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
         report["beat"], report["epoch"], report["seq"], report["cap_w"], shot.time_s[plan.agent_slot["beat"]]
     )
     quality, still = _doubt(plan, shot, report["power_w"], last.still)
-    metered_w = _metered(plan, shot, quality)
+    metered_w = _metered(plan, shot, quality, last.lost.dead)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
     meter_w = _good(shot, quality, plan.node_slot.power)
     below_w = _below(plan, meter_w)
@@ -151,12 +151,16 @@ def _riding(plan: Plan, shot: Snapshot, quality: Codes, rides: Bools, gone: lost
     return riding
 
 
-def _metered(plan: Plan, shot: Snapshot, quality: Codes) -> Floats:
+def _metered(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Floats:
     """Rack power by the PDUs of both cords less its own CDU's pumps [R, W]; NaN if not fresh.
 
-    An instrument that is not the agent's own. A silent CDU counts as no pump power, so as more for the rack.
+    An instrument that is not the agent's own. A silent CDU counts as no pump power, so as more for the rack; a silent
+    PDU behind a dead busway counts as none, as long as the other cord's speaks.
     """
-    cords = _good(shot, quality, plan.pdu_slot).sum(axis=1)
+    cord_w = _good(shot, quality, plan.pdu_slot)
+    off = dead[plan.parent[plan.rack_pdu]]
+    cord_w = np.where(off & np.isnan(cord_w) & (off.sum(axis=1, keepdims=True) == 1), 0.0, cord_w)
+    cords = cord_w.sum(axis=1)
     pumps = np.nan_to_num(_good(shot, quality, plan.own_cdu_slot))
     return np.asarray(np.maximum(cords - pumps, 0.0))
 

@@ -54,6 +54,7 @@ def known(b: Bench, demand_w: Floats | float, found_w: Floats | float = 60e3, **
         trip_used=rows[b.plan.node_row],
         lost=(),
         alive=rows[b.plan.node_row] >= 0.0,
+        share=b.plan.share,
         shed_found=np.zeros(b.racks, dtype=np.uint8),
         covered=True,
     )

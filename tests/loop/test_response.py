@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from controller import prepare
-from controller.corrective import compile_kit
+from controller.aftermath import compile_kit, overloads
 from controller.frames import Frames, Reason, Shed
 from controller.steps import whole
 from drivers.points import Snapshot
@@ -121,3 +121,17 @@ def test_one_meter_that_lies_stops_no_job(lock: LockStep) -> None:
 
     lock.wires.lens = doubled
     assert all(f.orders.shed is None for f, _ in seconds(lock, 90))
+
+
+def test_after_a_loss_verdicts_count_on_nothing_that_is_dead_and_its_racks_still_rise(lock: LockStep) -> None:
+    lose(lock, "h1b1u3")
+    seen = seconds(lock, 60)
+    frames = seen[-1][0]
+    dead = ~lock.plant.elec.live
+    after = overloads(lock.state.allocate.kit, frames.estimate, frames.limits, frames.orders.cap_w)
+    assert (after.load_w[dead[lock.plan.losses.delta_node]] == 0.0).all()
+    row = lock.plan.parent[lock.plan.rack_pdu]
+    lone = dead[row].sum(axis=1) == 1
+    assert lone.any()
+    assert np.isfinite(frames.image.metered_w[lone]).all()
+    assert (frames.orders.reason[lone] != Reason.STALE).all()
