@@ -2,9 +2,11 @@
 
 Per rack, power is a piecewise linear function of the gang's level: at its floor up to START, then along the knots of
 its curve, at its demand from level 1 on. Numba functions take arrays and scalars only; what belongs together is a
-matrix with named columns, and what is touched together lies in one cache line. `_nrt=False`: array references
+matrix with named columns, and what is touched together lies in one cache line. UNCOUNTED: array references
 are not counted, which in a function this small costs ten times its work; such a function cannot allocate.
 """
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -21,6 +23,7 @@ FLOOR, MOST, OTHER, GPU, TOP, START, LINE, SLOPE = range(8)
 # Columns of `gang` [G, 8]: level of its floor, highest level its ceilings allow and the rack whose ceiling that is,
 # state, level, what froze it; level at which a ceiling or a row full before its class stops it, and which.
 LOWEST, HIGHEST, CAP_RACK, STATE, LEVEL, BINDING, STOP, STOP_BY = range(8)
+UNCOUNTED: Any = {"_nrt": False}  # for njit: count no array references
 SHARE, THROUGHPUT, INVERSE, RATE = range(4)  # last axis of `knots` [C + 1, P, 4]; unused knots are infinite
 RISING, FROZEN = 0.0, 1.0
 AT_DEMAND = -1.0
@@ -28,7 +31,7 @@ SAME = 1e-12  # relative: two loads that differ by rounding only
 ALLOWED = 1e-9  # relative: excess that counts as a violation
 
 
-@njit(cache=False, _nrt=False)
+@njit(cache=False, **UNCOUNTED)
 def segment(knots: Floats, c: int, value: float, column: int) -> int:
     """Segment of curve `c` whose first knot is the last at or below `value`; the last one has no end."""
     j = 0
@@ -37,14 +40,14 @@ def segment(knots: Floats, c: int, value: float, column: int) -> int:
     return j
 
 
-@njit(forceinline=True, _nrt=False)
+@njit(forceinline=True, **UNCOUNTED)
 def throughput_at(knots: Floats, c: int, share: float) -> float:
     """Throughput of curve `c` at a share of GPU power."""
     j = segment(knots, c, share, SHARE)
     return float(knots[c, j, THROUGHPUT] + (share - knots[c, j, SHARE]) * knots[c, j, RATE])
 
 
-@njit(forceinline=True, _nrt=False)
+@njit(forceinline=True, **UNCOUNTED)
 def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> float:
     """Power of rack `r` [W] at level `x`: continuous, and to the last bit non-decreasing."""
     if x <= rack[r, START]:
@@ -61,7 +64,7 @@ def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> floa
     return float(min(max(power_w, rack[r, FLOOR]), rack[r, MOST]))
 
 
-@njit(forceinline=True, _nrt=False)
+@njit(forceinline=True, **UNCOUNTED)
 def set_rack(
     rack: Floats,
     curve: Ints,
