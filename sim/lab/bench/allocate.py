@@ -22,6 +22,7 @@ from sim.lab.bench.instances import (
     pressed,
     single_gangs,
     sized,
+    thinned,
     with_curves,
 )
 from sim.lab.bench.peers import first_lp, hull, phase_one_qp
@@ -31,6 +32,7 @@ Say = Callable[[str], None]
 
 JITTER = 0.02  # of demand, from cycle to cycle: the filling starts from what it knows of another cycle
 GPUS, GPUS_A_GANG = 220_000, 64
+ENTRIES = 47_000  # of racks: some 3.2 million of GPUs
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the site
 NOTES = {
     "rows": "rack_rows and rack_nonzeros are those of the site's limits and of all preventive rows of losses before "
@@ -43,7 +45,8 @@ NOTES = {
     "the curves, without classes, gangs and ceilings; the whole answer takes an LP for every level that "
     "something freezes at",
     "clarabel_qp_ms": "Clarabel on one QP as in phase I of nvPAX: least squares to the requests, same rows, no levels",
-    "gpu": "racks parted into GPUs, each with its own demand, straight curves; a rack's ceiling is a row",
+    "gpu": "racks parted into GPUs, each with its own demand, straight curves; a rack's ceiling is a row; all rows of "
+    "the present state and an even part of those of losses, gpu_full_ with all of them",
     "all_contingencies_ms": "corrective sets of all losses, solved one after the other",
 }
 
@@ -58,7 +61,7 @@ def bench_allocate(say: Say, runs: int = 200, seed: int = 1) -> dict[str, Any]:
     say(f"racks {racks['rack_ms_p50']:.2f} ms; HiGHS and Clarabel ..")
     peers = _peers(problem)
     say(f"{GPUS} GPUs ..")
-    gpus = _gpus(site.problem, max(runs // 8, 3), rng)
+    gpus = _gpus(site, max(runs // 8, 3), rng)
     say("sizes, and all losses ..")
     return {
         **_counts(site, problem),
@@ -139,8 +142,10 @@ def lowest_level(problem: Problem) -> float:
     return float(fill(alone.topology, no_ceiling).level.min())
 
 
-def _gpus(problem: Problem, runs: int, rng: np.random.Generator) -> dict[str, float]:
-    gpus = leaves(problem, GPUS, GPUS_A_GANG, rng)
+def _gpus(site: Colossus, runs: int, rng: np.random.Generator) -> dict[str, float]:
+    problem = site.problem
+    gpus = leaves(thinned(problem, site.present, ENTRIES), GPUS, GPUS_A_GANG, rng)
+    full = leaves(problem, GPUS, GPUS_A_GANG, rng)
     i = gpus.inputs
     straight = measured("gpu", fill_ms(gpus, runs, rng))
     curved = with_curves(replace(gpus, inputs=replace(i, curve_of=_repeated(problem, i))), problem.curves)
@@ -150,6 +155,8 @@ def _gpus(problem: Problem, runs: int, rng: np.random.Generator) -> dict[str, fl
         "gpu_nonzeros": len(coefficients(gpus)),
         **straight,
         "gpu_curves_ms_p50": float(np.median(fill_ms(curved, max(runs // 2, 3), rng))),
+        "gpu_full_nonzeros": len(coefficients(full)),
+        "gpu_full_ms_p50": float(np.median(fill_ms(full, max(runs // 2, 3), rng))),
         "gpu_tight_rows": int(fill(gpus.topology, i).tight.sum()),
     }
 

@@ -38,6 +38,7 @@ class Colossus:
     plan: Plan
     frames: Frames
     problem: Problem
+    present: int  # of its rows, the first so many are of the present state, the others of losses
 
 
 def colossus() -> Colossus:
@@ -62,7 +63,8 @@ def colossus() -> Colossus:
     )
     curves = tuple(bent(curve) for curve in rack_curves(plan)[0])
     topology = structure.served
-    return Colossus(plan, frames, rebuilt(Problem(topology, curves, given), topology.gang_of, topology.gang_class))
+    problem = rebuilt(Problem(topology, curves, given), topology.gang_of, topology.gang_class)
+    return Colossus(plan, frames, problem, int(np.searchsorted(structure.kept, len(plan.row_name))))
 
 
 def bent(curve: Curve) -> Curve:
@@ -117,6 +119,21 @@ def jittered(problem: Problem, rng: np.random.Generator, share: float) -> FillIn
     i = problem.inputs
     demand_w = i.demand_w * (1.0 - share * rng.random(len(i.demand_w)))
     return replace(i, demand_w=np.maximum(demand_w, i.floor_w))
+
+
+def thinned(problem: Problem, present: int, entries: int) -> Problem:
+    """All rows of the present state and an even part of those of losses, so that `entries` are not exceeded."""
+    i, t, coef = problem.inputs, problem.topology, coefficients(problem)
+    size = np.diff(t.row_start)
+    lost, every = np.arange(present, len(size)), 1
+    while size[:present].sum() + size[lost[::every]].sum() > entries and every < len(lost):
+        every += 1
+    kept = np.concatenate((np.arange(present), lost[::every]))
+    entry = np.isin(np.repeat(np.arange(len(size)), size), kept)
+    start = np.append(0, np.cumsum(size[kept]))
+    given = replace(i, limit_w=i.limit_w[kept], coef=coef[entry])
+    topology = build_topology(t.gang_of, t.gang_class, start, t.row_rack[entry], coef[entry], problem.curves)
+    return Problem(topology, problem.curves, given)
 
 
 def leaves(problem: Problem, count: int, gang: int, rng: np.random.Generator) -> Problem:
