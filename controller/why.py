@@ -31,7 +31,7 @@ HELPS = {
     "cdu": "more flow or colder supply at this CDU, or a job with less heat on its racks",
     "loop": "another pump or colder supply in this loop, or work moved to racks on other loops",
     "tenant": "a higher maximum for this tenant",
-    "loss": "less load on what survives that loss, a higher rating of it, or racks there whose caps act sooner",
+    "loss": "less load on what survives that loss, or a higher rating of it",
     "pdu": "cords that share the rack's load more evenly, or a larger breaker",
 }
 
