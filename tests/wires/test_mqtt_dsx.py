@@ -206,7 +206,7 @@ async def test_mosquitto_sub_shows_valid_dsx_messages_and_the_controller_reads_t
     await ends.start()
     bms = ends.plant.bms
     ends.plant.update_bms({name: np.zeros(group.shape) for name, group in bms.groups.items()})
-    shown = asyncio.create_task(listen(broker, 5))
+    shown = asyncio.create_task(listen(broker, 12))  # longer than from one heartbeat to the next
     await pause(2.0)
     ends.plant.update_bms({name: np.full(group.shape, 1.0) for name, group in bms.groups.items()})
     messages = await shown
