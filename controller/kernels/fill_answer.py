@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_rows import BEGIN, END
+from controller.kernels.fill_rows import BEGIN, END, can_rise
 from controller.kernels.fill_setup import (
     ALLOWED,
     FLOOR,
@@ -24,6 +24,7 @@ from controller.kernels.fill_setup import (
 @njit(cache=False)
 def end_class(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     knots: Floats,
@@ -55,9 +56,9 @@ def end_class(
             most_w = max(ceiling_w[r], rack[r, FLOOR])
             power_w[r] = min(power_at(rack, curve, knots, r, level), most_w)
             over_ceiling[r] = ceiling_w[r] < rack[r, FLOOR]
-            if last or live[r, BEGIN] == live[r, END]:
+            if last or not can_rise(rack, live, r):
                 continue
-            rack[r, LINE], rack[r, SLOPE] = power_w[r], 0.0
+            line[r, LINE], line[r, SLOPE] = power_w[r], 0.0
             for e in range(live[r, BEGIN], live[r, END]):
                 rest_w[live_row[e]] += live_coef[e] * (power_w[r] - rack[r, FLOOR])
 

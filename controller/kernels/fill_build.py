@@ -118,11 +118,13 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
     """Everything of `Work` that a filling writes."""
     n_event = n_rack * n_knot + n_gang
     floats = {
-        "rack": (n_rack, 8),
+        "rack": (n_rack, 6),
+        "line": (n_rack, 2),
         "gang": (n_gang, 8),
         "row": (n_row, 4),
         "rest_w": n_row,
         "live_coef": n_entry,
+        "chosen_coef": n_entry,
         "raw_level": n_event,
         "event_level": n_event,
         "keep": n_rack,
@@ -144,9 +146,9 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "raw_what": (n_event, 2),
         "event_what": (n_event, 2),
         "bucket": BUCKETS + 2,
-        "tally": 5,
+        "tally": 6,
     }
-    flags = {"guess": n_row, "tight": n_row, "violated": n_row, "over_ceiling": n_rack}
+    flags = {"guess": n_row, "could": n_row, "chosen": n_row, "tight": n_row, "violated": n_row, "over_ceiling": n_rack}
     kinds: tuple[tuple[dict[str, Any], type], ...] = (
         (floats, np.float64),
         (ints, np.int32),

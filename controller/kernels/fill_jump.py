@@ -8,8 +8,9 @@ begins at the step of the last filling.
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_rows import ACTIVE, BASE, BEGIN, END, GAIN, KEY, LIMIT
+from controller.kernels.fill_rows import ACTIVE, BASE, BEGIN, END, GAIN, KEY, LIMIT, can_rise
 from controller.kernels.fill_setup import (
+    ALLOWED,
     AT_DEMAND,
     BINDING,
     CAP_RACK,
@@ -30,6 +31,7 @@ from controller.kernels.fill_setup import (
     STOP_BY,
     THROUGHPUT,
     TOP,
+    Flags,
     Floats,
     Indices,
     Ints,
@@ -42,23 +44,9 @@ STEPS_OF_LEVEL = 64
 
 @njit(cache=False)
 def set_stops(
-    rack: Floats,
-    gang: Floats,
-    gang_start: Ints,
-    gang_rack: Indices,
-    live: Ints,
-    live_row: Indices,
-    blocked: Ints,
-    touched: Ints,
-    c: int,
-    order: Ints,
-    lo: int,
-    hi: int,
+    rack: Floats, gang: Floats, gang_start: Ints, gang_rack: Indices, blocked: Ints, order: Ints, lo: int, hi: int
 ) -> None:
-    """Level at which a ceiling, or a rack that leaves its floor under a tight row, stops each gang of order[lo:hi].
-
-    The rows that these gangs load are marked as touched by class `c`.
-    """
+    """Level at which a ceiling, or a rack that leaves its floor under a tight row, stops each gang of order[lo:hi]."""
     for i in range(lo, hi):
         g = order[i]
         stop, by = gang[g, HIGHEST], AT_DEMAND
@@ -68,49 +56,78 @@ def set_stops(
             r = gang_rack[m]
             if blocked[r] >= 0 and rack[r, START] < stop and rack[r, FLOOR] < rack[r, MOST]:
                 stop, by = rack[r, START], float(blocked[r])
-            for e in range(live[r, BEGIN], live[r, END]):
-                touched[live_row[e]] = c
         gang[g, STOP], gang[g, STOP_BY] = stop, by
 
 
+@njit(forceinline=True)
+def add_two(
+    row: Floats,
+    live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    touched: Ints,
+    c: int,
+    r: int,
+    base: float,
+    gain: float,
+) -> None:
+    """Add to BASE and GAIN of the rows of rack `r`, touched by class `c`."""
+    for e in range(live[r, BEGIN], live[r, END]):
+        k, a = live_row[e], live_coef[e]
+        row[k, BASE] += a * base
+        row[k, GAIN] += a * gain
+        touched[k] = c
+
+
 @njit(cache=False)
-def row_holds(
+def row_over(row: Floats, alive: int, touched: Ints, c: int, column: int) -> int:
+    """First of the rows that class `c` touches whose load, in a column, is over its limit, -1 if none is.
+
+    Rows already tight do not count.
+    """
+    for n in range(alive):
+        if row[n, column] > row[n, LIMIT] and touched[n] == c and row[n, KEY] >= 0.0:
+            return n
+    return -1
+
+
+@njit(cache=False)
+def place_of(number: Ints, alive: int, row: Floats, could: Flags, k: int) -> int:
+    """Place in `row` of row `k` of all, -1 unless it could bind and is not tight yet."""
+    if not 0 <= k < len(could) or not could[k]:
+        return -1
+    n = np.searchsorted(number[:alive], k)
+    return int(n) if n < alive and number[n] == k and row[n, KEY] >= 0.0 else -1
+
+
+@njit(cache=False)
+def surely_over(
     rack: Floats,
     curve: Ints,
     gang: Floats,
-    row: Floats,
     knots: Floats,
     gang_of: Ints,
-    alive: int,
-    number: Ints,
     row_start: Ints,
     row_rack: Indices,
     coef: Floats,
-    touched: Ints,
-    c: int,
+    limit_w: Floats,
     power_w: Floats,
-    x: float,
     k: int,
+    step: int,
 ) -> bool:
-    """Whether row `k` holds as in `row_over`, summed alone to the same bits; true if it does not count there."""
-    n = np.searchsorted(number[:alive], k)
-    if k < 0 or n == alive or number[n] != k or touched[n] != c or row[n, KEY] < 0.0:
-        return True
-    a, b = 0.0, 0.0
+    """Whether row `k` is over its limit at a step by more than rounding: in whatever order it is summed."""
+    x, load_w = step / STEPS_OF_LEVEL, 0.0
     for e in range(row_start[k], row_start[k + 1]):
         r = row_rack[e]
         power = power_w[r]
         if gang[gang_of[r], STATE] != FROZEN:
             power = power_at(rack, curve, knots, r, min(x, gang[gang_of[r], STOP]))
-        if (e - row_start[k]) % 2 == 0:
-            a += coef[e] * power
-        else:
-            b += coef[e] * power
-    return bool(a + b <= row[n, LIMIT])
+        load_w += coef[e] * power
+    return bool(load_w > limit_w[k] + ALLOWED * max(abs(limit_w[k]), load_w))
 
 
 @njit(cache=False)
-def row_over(
+def rows_hold(
     rack: Floats,
     curve: Ints,
     gang: Floats,
@@ -119,44 +136,34 @@ def row_over(
     gang_start: Ints,
     gang_rack: Indices,
     alive: int,
-    number: Ints,
-    row_start: Ints,
-    row_rack: Indices,
-    coef: Floats,
     live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    rest_w: Floats,
     touched: Ints,
     c: int,
     order: Ints,
     lo: int,
     hi: int,
-    power_w: Floats,
-    x: float,
-) -> int:
-    """Row over its limit with the gangs order[lo:hi] of class `c` at level `x`, or where they stop; -1 if none is.
+    step: int,
+) -> tuple[int, int]:
+    """Row over its limit with the gangs order[lo:hi] at a step or where they stop before, and at the next; -1: none.
 
-    Rows already tight do not count.
+    BASE and GAIN hold the two loads meanwhile.
     """
+    x, above = step / STEPS_OF_LEVEL, (step + 1) / STEPS_OF_LEVEL
+    for n in range(alive):
+        row[n, BASE], row[n, GAIN] = rest_w[n], rest_w[n]
     for i in range(lo, hi):
         g = order[i]
-        level = min(x, gang[g, STOP])
+        stop = gang[g, STOP]
         for m in range(gang_start[g], gang_start[g + 1]):
             r = gang_rack[m]
-            if live[r, BEGIN] < live[r, END]:
-                power_w[r] = power_at(rack, curve, knots, r, level)
-    for n in range(alive):
-        if row[n, KEY] < 0.0 or touched[n] != c:
-            continue
-        a, b = 0.0, 0.0
-        first, end = row_start[number[n]], row_start[number[n] + 1]
-        even = first + (end - first) // 2 * 2
-        for e in range(first, even, 2):
-            a += coef[e] * power_w[row_rack[e]]
-            b += coef[e + 1] * power_w[row_rack[e + 1]]
-        if even < end:
-            a += coef[even] * power_w[row_rack[even]]
-        if a + b > row[n, LIMIT]:
-            return int(number[n])
-    return -1
+            if can_rise(rack, live, r):
+                more_w = power_at(rack, curve, knots, r, min(x, stop)) - rack[r, FLOOR]
+                most_w = power_at(rack, curve, knots, r, min(above, stop)) - rack[r, FLOOR]
+                add_two(row, live, live_row, live_coef, touched, c, r, more_w, most_w)
+    return row_over(row, alive, touched, c, BASE), row_over(row, alive, touched, c, GAIN)
 
 
 @njit(cache=False)
@@ -166,104 +173,101 @@ def find_step(
     gang: Floats,
     row: Floats,
     knots: Floats,
-    gang_of: Ints,
     gang_start: Ints,
     gang_rack: Indices,
     alive: int,
-    number: Ints,
-    row_start: Ints,
-    row_rack: Indices,
-    coef: Floats,
     live: Ints,
+    live_row: Indices,
+    live_coef: Floats,
+    rest_w: Floats,
     touched: Ints,
     c: int,
     order: Ints,
     lo: int,
     hi: int,
-    power_w: Floats,
-    step: Ints,
-    witness: Ints,
-) -> None:
-    """Highest step of the grid at which every row holds, 0 if none, into step[c].
+    last: int,
+) -> tuple[int, int]:
+    """Highest step of the grid at which every row holds, 0 if none, and a row that does not at the next (-1: none).
 
-    Searched from the last one, both ways ever faster; the row that stopped it last is asked first.
+    Searched from the last one, both ways ever faster.
     """
-    good, bad, test, stride = 0, STEPS_OF_LEVEL + 1, step[c], 1
+    good, bad, test, stride, witness = 0, STEPS_OF_LEVEL + 1, last, 1, -1
+    columns = (gang_start, gang_rack, alive, live, live_row, live_coef, rest_w, touched, c, order, lo, hi)
     while bad - good > 1:
-        x = test / STEPS_OF_LEVEL
-        over = witness[c]
-        if row_holds(
-            rack,
-            curve,
-            gang,
-            row,
-            knots,
-            gang_of,
-            alive,
-            number,
-            row_start,
-            row_rack,
-            coef,
-            touched,
-            c,
-            power_w,
-            x,
-            over,
-        ):
-            over = row_over(
-                rack,
-                curve,
-                gang,
-                row,
-                knots,
-                gang_start,
-                gang_rack,
-                alive,
-                number,
-                row_start,
-                row_rack,
-                coef,
-                live,
-                touched,
-                c,
-                order,
-                lo,
-                hi,
-                power_w,
-                x,
-            )
-        if over < 0:
-            good, test = test, test + stride
+        here, above = rows_hold(rack, curve, gang, row, knots, *columns, test)
+        if here >= 0:
+            bad, test, witness = test, test - stride, here
+        elif above >= 0:
+            good, bad, witness = test, test + 1, above
         else:
-            bad, test, witness[c] = test, test - stride, over
+            good, test = test + 1, test + 1 + stride
         stride *= 2
         if not good < test < bad:
             test = (good + bad) // 2
-    step[c] = good
-
-
-@njit(inline="always")
-def add_line(
-    row: Floats, live: Ints, live_row: Indices, live_coef: Floats, r: int, line_w: float, slope: float
-) -> None:
-    """Put a line into the rows of rack `r`."""
-    for e in range(live[r, BEGIN], live[r, END]):
-        row[live_row[e], BASE] += live_coef[e] * line_w
-        row[live_row[e], GAIN] += live_coef[e] * slope
+    return min(good, STEPS_OF_LEVEL), witness
 
 
 @njit(cache=False)
 def land(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
     knots: Floats,
     gang_start: Ints,
     gang_rack: Indices,
+    alive: int,
     live: Ints,
     live_row: Indices,
     live_coef: Floats,
+    rest_w: Floats,
+    touched: Ints,
+    c: int,
+    order: Ints,
+    lo: int,
+    hi: int,
+    step: int,
+) -> int:
+    """Put the gangs order[lo:hi] at a step, or where they stop before; a row over its limit there, -1 if none is.
+
+    Rows get their lines. It may be done again at another step.
+    """
+    x = step / STEPS_OF_LEVEL
+    for n in range(alive):
+        row[n, BASE], row[n, GAIN] = rest_w[n], 0.0
+    for i in range(lo, hi):
+        g = order[i]
+        stop = gang[g, STOP]
+        for m in range(gang_start[g], gang_start[g + 1]):
+            r = gang_rack[m]
+            if not can_rise(rack, live, r):
+                continue
+            power_w = power_at(rack, curve, knots, r, min(x, stop))
+            line_w, slope_w = power_w, 0.0
+            if rack[r, START] < x < stop:
+                q = curve[r]
+                j = segment(knots, q, x * rack[r, TOP], THROUGHPUT)
+                slope = knots[q, j, INVERSE]
+                line_w = rack[r, OTHER] + rack[r, GPU] * (knots[q, j, SHARE] - knots[q, j, THROUGHPUT] * slope)
+                slope_w = rack[r, GPU] * slope * rack[r, TOP]
+            line[r, LINE], line[r, SLOPE] = line_w, slope_w
+            add_two(row, live, live_row, live_coef, touched, c, r, power_w - rack[r, FLOOR], slope_w)
+    over = row_over(row, alive, touched, c, BASE)
+    for n in range(alive):
+        row[n, BASE] -= row[n, GAIN] * x
+    return over
+
+
+@njit(cache=False)
+def list_events(
+    rack: Floats,
+    curve: Ints,
+    gang: Floats,
+    knots: Floats,
+    gang_start: Ints,
+    gang_rack: Indices,
+    live: Ints,
     order: Ints,
     lo: int,
     hi: int,
@@ -272,10 +276,9 @@ def land(
     level: Floats,
     what: Ints,
 ) -> int:
-    """Put the gangs order[lo:hi] at level `x`, or freeze them where they stop before; list what happens above it.
+    """Freeze the gangs order[lo:hi] that stop at level `x` or below; list what happens above it, and how many.
 
-    Rows hold what they carry with these gangs at their floors, and get their lines.
-    Events: a rack and the segment it enters, or a gang and -1 at its ceiling; how many there are.
+    Events: a rack and the segment it enters, or a gang and -1 at its ceiling.
     """
     n = 0
     tally[ACTIVE] = 0
@@ -283,35 +286,28 @@ def land(
         g = order[i]
         if gang[g, STOP] <= x:
             gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, gang[g, STOP], gang[g, STOP_BY]
-        else:
-            tally[ACTIVE] += 1
-            if gang[g, HIGHEST] < 1.0:
-                level[n], what[n, 0], what[n, 1] = gang[g, HIGHEST], g, -1
-                n += 1
+            continue
+        tally[ACTIVE] += 1
+        highest = gang[g, HIGHEST]
+        if highest < 1.0:
+            level[n], what[n, 0], what[n, 1] = highest, g, -1
+            n += 1
         for m in range(gang_start[g], gang_start[g + 1]):
             r = gang_rack[m]
-            if live[r, BEGIN] == live[r, END]:
+            at, c = rack[r, START], curve[r]
+            if (at < x and not knots[c, 2, SHARE] < np.inf) or not can_rise(rack, live, r):
                 continue
-            if gang[g, STATE] == FROZEN:
-                rack[r, LINE] = power_at(rack, curve, knots, r, gang[g, STOP])
-                add_line(row, live, live_row, live_coef, r, rack[r, LINE] - rack[r, FLOOR], 0.0)
-                continue
-            c, at = curve[r], rack[r, START]
             if at < x:
                 j = segment(knots, c, x * rack[r, TOP], THROUGHPUT)
-                slope = knots[c, j, INVERSE]
-                rack[r, LINE] = rack[r, OTHER] + rack[r, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
-                rack[r, SLOPE] = rack[r, GPU] * slope * rack[r, TOP]
-                add_line(row, live, live_row, live_coef, r, rack[r, LINE] - rack[r, FLOOR], rack[r, SLOPE])
             else:
                 j = segment(knots, c, (rack[r, FLOOR] - rack[r, OTHER]) / rack[r, GPU], SHARE)
-                if at < gang[g, HIGHEST]:
+                if at < highest:
                     level[n], what[n, 0], what[n, 1] = at, r, j
                     n += 1
             while knots[c, j + 2, SHARE] < np.inf:
                 j += 1
                 at = max(x, rack[r, START], knots[c, j, THROUGHPUT] / rack[r, TOP])
-                if at >= gang[g, HIGHEST]:
+                if at >= highest:
                     break
                 level[n], what[n, 0], what[n, 1] = at, r, j
                 n += 1

@@ -41,6 +41,7 @@ from controller.kernels.fill_setup import (
 @njit(cache=False)
 def flatten_gang(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
@@ -55,14 +56,14 @@ def flatten_gang(
     """The racks of a gang just frozen stay where they are; those at their floors do already."""
     for i in range(gang_start[g], gang_start[g + 1]):
         r = gang_rack[i]
-        if rack[r, SLOPE] > 0.0:
+        if line[r, SLOPE] > 0.0:
             power_w = power_at(rack, curve, knots, r, gang[g, LEVEL])
-            flatten(rack, row, live, live_row, live_coef, r, power_w)
+            flatten(line, row, live, live_row, live_coef, r, power_w)
 
 
 @njit(cache=False)
 def freeze_under(
-    rack: Floats,
+    line: Floats,
     gang: Floats,
     tally: Ints,
     gang_of: Ints,
@@ -81,12 +82,12 @@ def freeze_under(
     n = 0
     for e in range(row_start[k], row_start[k + 1]):
         r = row_rack[e]
-        if coef[e] <= 0.0:
+        g = gang_of[r]
+        if gang[g, STATE] == FROZEN or coef[e] <= 0.0:
             continue
         if blocked[r] < 0:
             blocked[r] = k
-        if rack[r, SLOPE] > 0.0 and gang[gang_of[r], STATE] != FROZEN:
-            g = gang_of[r]
+        if line[r, SLOPE] > 0.0:
             gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, k
             stopped[n] = g
             n += 1
@@ -94,9 +95,9 @@ def freeze_under(
     return n
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def next_row(
-    rack: Floats,
+    line: Floats,
     row: Floats,
     heap: Ints,
     tally: Ints,
@@ -113,12 +114,13 @@ def next_row(
         row[k, KEY] = min(1.0, tight)
         sift_down(row, heap, tally[IN_HEAP])
         return -1
-    return int(number[k]) if close_row(rack, row, heap, tally, number, row_start, row_rack, coef, key) else -1
+    return int(number[k]) if close_row(line, row, heap, tally, number, row_start, row_rack, coef, key) else -1
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def next_event(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
@@ -147,13 +149,14 @@ def next_event(
     c = curve[a]
     slope = knots[c, j, INVERSE]
     line_w = rack[a, OTHER] + rack[a, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
-    steepen(rack, row, heap, live, live_row, live_coef, a, line_w, rack[a, GPU] * slope * rack[a, TOP], x)
+    steepen(line, row, heap, live, live_row, live_coef, a, line_w, rack[a, GPU] * slope * rack[a, TOP], x)
     return AT_DEMAND
 
 
 @njit(cache=False)
 def rise(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
@@ -191,14 +194,14 @@ def rise(
         key = row[heap[0, 0], KEY] if tally[IN_HEAP] > 0 else 1.0
         frozen = 0
         if key < 1.0 - SAME and key <= x:  # a row full at the demands binds nobody
-            k = next_row(rack, row, heap, tally, number, row_start, row_rack, coef, key)
+            k = next_row(line, row, heap, tally, number, row_start, row_rack, coef, key)
             if k >= 0:
-                frozen = freeze_under(rack, gang, tally, gang_of, row_start, row_rack, coef, blocked, stopped, k, key)
+                frozen = freeze_under(line, gang, tally, gang_of, row_start, row_rack, coef, blocked, stopped, k, key)
         elif i < n:
             a, j = event_what[i, 0], event_what[i, 1]
             i += 1
             binding = next_event(
-                rack, curve, gang, row, heap, knots, gang_of, live, live_row, live_coef, blocked, a, j, x
+                rack, line, curve, gang, row, heap, knots, gang_of, live, live_row, live_coef, blocked, a, j, x
             )
             g = a if j < 0 else gang_of[a]
             if binding != AT_DEMAND and gang[g, STATE] != FROZEN:
@@ -210,5 +213,5 @@ def rise(
         if tally[ACTIVE] > 0:  # else the rows are summed afresh before they are needed
             for m in range(frozen):
                 flatten_gang(
-                    rack, curve, gang, row, knots, gang_start, gang_rack, live, live_row, live_coef, stopped[m]
+                    rack, line, curve, gang, row, knots, gang_start, gang_rack, live, live_row, live_coef, stopped[m]
                 )

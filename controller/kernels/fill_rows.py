@@ -7,6 +7,7 @@ put right when it comes up. So what happens to a row depends on its own racks al
 tight changes nothing, whether it takes part or not.
 """
 
+import numpy as np
 from numba import njit
 
 from controller.kernels.fill_setup import (
@@ -26,14 +27,21 @@ from controller.kernels.fill_setup import (
 # it, lower bound of the level at which it becomes tight (-1: is tight).
 BASE, GAIN, LIMIT, KEY = range(4)
 IN_HEAP, ACTIVE, STEPS = range(3)  # entries of `tally`: rows in the heap, gangs still rising, steps made
+CHOSEN = 5  # and: rows in `number`, of which `live` holds the columns
+SPARE = 4  # columns are made anew when more than a quarter of them are of no use
 BEGIN, END = range(2)  # columns of `live` [R, 2]: entries of a rack in live_row and live_coef
 MARGIN = 3.0 * SAME  # of the limit: rows end below it by this, so that they hold in any order of summation
+
+
+@njit(forceinline=True)
+def can_rise(rack: Floats, live: Ints, r: int) -> bool:
+    """Whether rack `r` can rise at all and loads a row that takes part."""
+    return bool(live[r, BEGIN] < live[r, END] and rack[r, MOST] > rack[r, FLOOR])
 
 
 @njit(cache=False)
 def choose_rows(
     rack: Floats,
-    row: Floats,
     number: Ints,
     row_start: Ints,
     row_rack: Indices,
@@ -41,37 +49,84 @@ def choose_rows(
     limit_w: Floats,
     guess: Flags,
     floor_load_w: Floats,
-    rest_w: Floats,
-    touched: Ints,
-) -> int:
-    """Put into `row` the guessed rows that could bind with every gang at its highest level; how many they are.
+    could: Flags,
+    chosen: Flags,
+    chosen_coef: Floats,
+    tally: Ints,
+) -> bool:
+    """Choose the guessed rows that could bind with every gang at its highest level; false if those of last time do.
 
-    Loads at the floors of all that were guessed are kept.
+    Last time's do if they, with the same coefficients, are among them, and not many more were chosen. Loads at the
+    floors of all that were guessed are kept.
     """
-    n = 0
+    anew, wanted, had = False, 0, 0
     for k in range(len(limit_w)):
+        size = row_start[k + 1] - row_start[k]
+        had += size * chosen[k]
+        could[k] = False
         if not guess[k]:
             continue
-        low_w, high_w = 0.0, 0.0
+        low_w, high_w, same = 0.0, 0.0, True
         for e in range(row_start[k], row_start[k + 1]):
             r = row_rack[e]
             low_w += coef[e] * rack[r, FLOOR]
             high_w += coef[e] * rack[r, MOST]
+            same &= coef[e] == chosen_coef[e]
         floor_load_w[k] = low_w
         if high_w > low_w and high_w > limit_w[k] + SAME * abs(limit_w[k]):
-            full = low_w >= limit_w[k] - SAME * max(abs(limit_w[k]), low_w)
-            spare_w = 0.0 if full else min(MARGIN * abs(limit_w[k]), 2.0 * ALLOWED * (limit_w[k] - low_w))
-            row[n, LIMIT], row[n, KEY], rest_w[n] = limit_w[k] - spare_w, -1.0 if full else 1.0, low_w
-            number[n], touched[n] = k, -1
+            could[k] = True
+            wanted += size
+            anew |= not (chosen[k] and same)
+    if not anew and had <= wanted + wanted // SPARE:
+        return False
+    n = 0
+    for k in range(len(limit_w)):
+        chosen[k] = could[k]
+        if could[k]:
+            number[n] = k
             n += 1
-    return n
+            for e in range(row_start[k], row_start[k + 1]):
+                chosen_coef[e] = coef[e]
+    tally[CHOSEN] = n
+    return True
+
+
+@njit(cache=False)
+def set_rows(
+    rack: Floats,
+    row: Floats,
+    number: Ints,
+    row_start: Ints,
+    row_rack: Indices,
+    coef: Floats,
+    limit_w: Floats,
+    floor_load_w: Floats,
+    could: Flags,
+    rest_w: Floats,
+    touched: Ints,
+    blocked: Ints,
+    alive: int,
+) -> None:
+    """Limits of the chosen rows, none for one that cannot bind; racks under a row full from the start are blocked."""
+    for n in range(alive):
+        k = number[n]
+        row[n, LIMIT], row[n, KEY], rest_w[n], touched[n] = np.inf, 1.0, 0.0, -1
+        if not could[k]:
+            continue
+        limit, low_w = limit_w[k], floor_load_w[k]
+        full = low_w >= limit - SAME * max(abs(limit), low_w)
+        spare_w = 0.0 if full else min(MARGIN * abs(limit), 2.0 * ALLOWED * (limit - low_w))
+        row[n, LIMIT], row[n, KEY], rest_w[n] = limit - spare_w, -1.0 if full else 1.0, low_w
+        if full:
+            for e in range(row_start[k], row_start[k + 1]):
+                r = row_rack[e]
+                if coef[e] > 0.0 and rack[r, MOST] > rack[r, FLOOR] and blocked[r] < 0:
+                    blocked[r] = k
 
 
 @njit(cache=False)
 def set_columns(
     alive: int,
-    rack: Floats,
-    row: Floats,
     number: Ints,
     row_start: Ints,
     row_rack: Indices,
@@ -79,9 +134,8 @@ def set_columns(
     live: Ints,
     live_row: Indices,
     live_coef: Floats,
-    blocked: Ints,
 ) -> None:
-    """Columns of the chosen rows, for racks that can rise at all; racks under a row full from the start."""
+    """Columns of the chosen rows; those that are alike are kept once."""
     live[:, END] = 0
     for n in range(alive):
         for e in range(row_start[number[n]], row_start[number[n] + 1]):
@@ -92,15 +146,20 @@ def set_columns(
         live[r, BEGIN], live[r, END] = total, total
         total += count
     for n in range(alive):
-        full = row[n, KEY] < 0.0
         for e in range(row_start[number[n]], row_start[number[n] + 1]):
             r, a = row_rack[e], coef[e]
-            if a > 0.0 and rack[r, MOST] > rack[r, FLOOR]:
+            if a > 0.0:
                 at = live[r, END]
                 live[r, END] = at + 1
                 live_row[at], live_coef[at] = n, a
-                if full and blocked[r] < 0:
-                    blocked[r] = number[n]
+    for r in range(1, len(live)):  # neighbours in the same rows read the same list: a pass over all touches less memory
+        begin, end, other = live[r, BEGIN], live[r, END], live[r - 1, BEGIN]
+        same = end - begin == live[r - 1, END] - other
+        for e in range(begin, end if same else begin):
+            before = other + e - begin
+            same &= live_row[e] == live_row[before] and live_coef[e] == live_coef[before]
+        if same:
+            live[r, BEGIN], live[r, END] = other, live[r - 1, END]
 
 
 @njit(cache=False)
@@ -137,9 +196,9 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
     heap[0, i], heap[1, k] = k, i
 
 
-@njit(inline="always")  # called for every event: as a call it costs more than its work
+@njit(forceinline=True)  # called for every event: as a call it costs more than its work
 def steepen(
-    rack: Floats,
+    line: Floats,
     row: Floats,
     heap: Ints,
     live: Ints,
@@ -151,8 +210,8 @@ def steepen(
     x: float,
 ) -> None:
     """Give rack `r`, at level `x`, a new line, and its rows with it."""
-    d_line, d_slope = line_w - rack[r, LINE], slope_w - rack[r, SLOPE]
-    rack[r, LINE], rack[r, SLOPE] = line_w, slope_w
+    d_line, d_slope = line_w - line[r, LINE], slope_w - line[r, SLOPE]
+    line[r, LINE], line[r, SLOPE] = line_w, slope_w
     for e in range(live[r, BEGIN], live[r, END]):
         k, a = live_row[e], live_coef[e]
         base = row[k, BASE] + a * d_line
@@ -164,9 +223,9 @@ def steepen(
             sift_up(row, heap, heap[1, k])
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def flatten(
-    rack: Floats,
+    line: Floats,
     row: Floats,
     live: Ints,
     live_row: Indices,
@@ -175,8 +234,8 @@ def flatten(
     power_w: float,
 ) -> None:
     """Rack `r` stays at a power [W] from now on, and its rows rise the less; their keys are too early, never late."""
-    d_line, d_slope = power_w - rack[r, LINE], rack[r, SLOPE]
-    rack[r, LINE], rack[r, SLOPE] = power_w, 0.0
+    d_line, d_slope = power_w - line[r, LINE], line[r, SLOPE]
+    line[r, LINE], line[r, SLOPE] = power_w, 0.0
     for e in range(live[r, BEGIN], live[r, END]):
         k, a = live_row[e], live_coef[e]
         row[k, BASE] += a * d_line
@@ -185,7 +244,7 @@ def flatten(
 
 @njit(cache=False)
 def close_row(
-    rack: Floats,
+    line: Floats,
     row: Floats,
     heap: Ints,
     tally: Ints,
@@ -200,8 +259,8 @@ def close_row(
     load_w, gain = 0.0, 0.0
     for e in range(row_start[number[k]], row_start[number[k] + 1]):
         r = row_rack[e]
-        load_w += coef[e] * (rack[r, LINE] + rack[r, SLOPE] * x)
-        gain += coef[e] * rack[r, SLOPE]
+        load_w += coef[e] * (line[r, LINE] + line[r, SLOPE] * x)
+        gain += coef[e] * line[r, SLOPE]
     row[k, BASE], row[k, GAIN] = load_w - gain * x, gain
     room_w = row[k, LIMIT] - load_w
     scale_w = max(abs(row[k, LIMIT]), load_w)
@@ -215,13 +274,6 @@ def close_row(
     if tally[IN_HEAP] > 0:
         sift_down(row, heap, tally[IN_HEAP])
     return True
-
-
-@njit(cache=False)
-def lay_rows(row: Floats, alive: int, rest_w: Floats) -> None:
-    """Rows with the gangs of the next class at their floors."""
-    for k in range(alive):
-        row[k, BASE], row[k, GAIN] = rest_w[k], 0.0
 
 
 @njit(cache=False)

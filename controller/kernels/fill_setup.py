@@ -17,9 +17,10 @@ Ints = NDArray[np.int32]
 Indices = NDArray[np.uint32]  # without a sign they are read without a test for it
 Flags = NDArray[np.bool_]
 
-# Columns of `rack` [R, 8]: W at the floor, at the highest level of its gang, of other load, of the GPUs at full;
-# throughput at demand; level at the floor; its line power = LINE + SLOPE x level now.
-FLOOR, MOST, OTHER, GPU, TOP, START, LINE, SLOPE = range(8)
+# Columns of `rack` [R, 6]: W at the floor, at the highest level of its gang, of other load, of the GPUs at full;
+# throughput at demand; level at the floor.
+FLOOR, MOST, OTHER, GPU, TOP, START = range(6)
+LINE, SLOPE = range(2)  # columns of `line` [R, 2]: power of a rack = LINE + SLOPE x level now
 # Columns of `gang` [G, 8]: level of its floor, highest level its ceilings allow and the rack whose ceiling that is,
 # state, level, what froze it; level at which a ceiling or a row full before its class stops it, and which.
 LOWEST, HIGHEST, CAP_RACK, STATE, LEVEL, BINDING, STOP, STOP_BY = range(8)
@@ -47,6 +48,16 @@ def throughput_at(knots: Floats, c: int, share: float) -> float:
     return float(knots[c, j, THROUGHPUT] + (share - knots[c, j, SHARE]) * knots[c, j, RATE])
 
 
+@njit(cache=False, **UNCOUNTED)
+def bent_share(knots: Floats, c: int, t: float) -> float:
+    """Share of GPU power at which curve `c` gives throughput `t`."""
+    j = segment(knots, c, t, THROUGHPUT)
+    share = knots[c, j, SHARE] + (t - knots[c, j, THROUGHPUT]) * knots[c, j, INVERSE]
+    if knots[c, j + 2, SHARE] < np.inf:  # rounding must not pass the next segment's begin
+        share = min(share, knots[c, j + 1, SHARE])
+    return float(share)
+
+
 @njit(forceinline=True, **UNCOUNTED)
 def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> float:
     """Power of rack `r` [W] at level `x`: continuous, and to the last bit non-decreasing."""
@@ -54,13 +65,11 @@ def power_at(rack: Floats, curve: Ints, knots: Floats, r: int, x: float) -> floa
         return float(rack[r, FLOOR])
     if x >= 1.0:
         return float(rack[r, MOST])
-    c = curve[r]
-    t = x * rack[r, TOP]
-    j = segment(knots, c, t, THROUGHPUT)
-    share = knots[c, j, SHARE] + (t - knots[c, j, THROUGHPUT]) * knots[c, j, INVERSE]
-    if knots[c, j + 2, SHARE] < np.inf:  # rounding must not pass the next segment's begin
-        share = min(share, knots[c, j + 1, SHARE])
-    power_w = rack[r, OTHER] + rack[r, GPU] * share
+    c, t = curve[r], x * rack[r, TOP]
+    if knots[c, 2, SHARE] < np.inf:
+        power_w = rack[r, OTHER] + rack[r, GPU] * bent_share(knots, c, t)
+        return float(min(max(power_w, rack[r, FLOOR]), rack[r, MOST]))
+    power_w = rack[r, OTHER] + rack[r, GPU] * (t * knots[c, 0, INVERSE])
     return float(min(max(power_w, rack[r, FLOOR]), rack[r, MOST]))
 
 
@@ -92,13 +101,14 @@ def set_rack(
             highest = min(1.0, max(start, level))
     curve[r] = c
     rack[r, FLOOR], rack[r, MOST], rack[r, OTHER], rack[r, GPU] = floor_w, demand_w, other_w, gpu_w
-    rack[r, TOP], rack[r, START], rack[r, LINE], rack[r, SLOPE] = top, start, floor_w, 0.0
+    rack[r, TOP], rack[r, START] = top, start
     return highest
 
 
 @njit(cache=False)
 def set_gangs(
     rack: Floats,
+    line: Floats,
     curve: Ints,
     gang: Floats,
     knots: Floats,
@@ -126,6 +136,7 @@ def set_gangs(
             if not known or not ceiling_w[r] >= 0.0 or not 0 <= c < len(knots) - 1:
                 return False
             cap = set_rack(rack, curve, knots, r, c, low, most, ceiling_w[r], other, gpu)
+            line[r, LINE], line[r, SLOPE] = rack[r, FLOOR], 0.0
             power_w[r], blocked[r] = rack[r, FLOOR], -1
             lowest = min(lowest, rack[r, START])
             if cap < highest:
@@ -140,11 +151,11 @@ def set_gangs(
 
 
 @njit(cache=False)
-def back_to_floors(rack: Floats, gang: Floats, power_w: Floats, blocked: Ints) -> None:
+def back_to_floors(rack: Floats, line: Floats, gang: Floats, power_w: Floats, blocked: Ints) -> None:
     """Every gang at its floor again, under no tight row."""
     for g in range(len(gang)):
         gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = RISING, gang[g, LOWEST], AT_DEMAND
         gang[g, STOP] = 0.0
     for r in range(len(rack)):
-        rack[r, LINE], rack[r, SLOPE] = rack[r, FLOOR], 0.0
+        line[r, LINE], line[r, SLOPE] = rack[r, FLOOR], 0.0
         power_w[r], blocked[r] = rack[r, FLOOR], -1

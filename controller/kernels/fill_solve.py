@@ -19,9 +19,17 @@ from numba import njit
 
 from controller.kernels.fill_answer import end_class, flag_rows, repair, sum_rows
 from controller.kernels.fill_events import drop_in_buckets
-from controller.kernels.fill_jump import STEPS_OF_LEVEL, find_step, land, set_stops
+from controller.kernels.fill_jump import (
+    STEPS_OF_LEVEL,
+    find_step,
+    land,
+    list_events,
+    place_of,
+    set_stops,
+    surely_over,
+)
 from controller.kernels.fill_rise import rise
-from controller.kernels.fill_rows import ACTIVE, STEPS, choose_rows, lay_rows, set_columns, start_rows
+from controller.kernels.fill_rows import ACTIVE, CHOSEN, STEPS, choose_rows, set_columns, set_rows, start_rows
 from controller.kernels.fill_setup import (
     FLOOR,
     GPU,
@@ -56,13 +64,17 @@ class Work(NamedTuple):
     knots: Floats  # [C + 1, P, 4], the last curve is a straight line
     order: Ints  # [G] gangs by class
     step: Ints  # [G] of each class, as far as it jumped last
-    witness: Ints  # [G] of each class, the row that stopped it there
+    witness: Ints  # [G] of each class, the row of `row_start` that stopped it there
     stopped: Ints  # [G] gangs frozen together
-    rack: Floats  # [R, 8]
+    rack: Floats  # [R, 6]
+    line: Floats  # [R, 2]
     curve: Ints  # [R]
     blocked: Ints  # [R] first tight row of a rack, -1: none
     gang: Floats  # [G, 8]
     guess: Flags  # [K] rows that take part
+    could: Flags  # [K] those of them that could bind
+    chosen: Flags  # [K] rows of `row`, in their order; of last time, as long as they serve
+    chosen_coef: Floats  # [N] their coefficients then
     row: Floats  # [K, 4]
     rest_w: Floats  # [K] load of a row of `row` with the classes not yet filled at their floors
     number: Ints  # [K] of each row in `row`
@@ -76,7 +88,7 @@ class Work(NamedTuple):
     event_level: Floats  # [E]
     event_what: Ints  # [E, 2]
     bucket: Ints  # [BUCKETS + 2]
-    tally: Ints  # [5]
+    tally: Ints  # [6]
     keep: Floats  # [R] share of its power above the floor that repair leaves a rack
     power_w: Floats  # [R]
     over_ceiling: Flags  # [R]
@@ -87,54 +99,27 @@ class Work(NamedTuple):
 
 
 @njit(cache=False)
-def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
-    """Jump as far as no row is tight; number of events above."""
-    gangs = (w.gang_start, w.gang_rack)
-    set_stops(w.rack, w.gang, *gangs, w.live, w.live_row, w.blocked, w.touched, c, w.order, lo, hi)
-    find_step(
-        w.rack,
-        w.curve,
-        w.gang,
-        w.row,
-        w.knots,
-        w.gang_of,
-        w.gang_start,
-        w.gang_rack,
-        alive,
-        w.number,
-        w.row_start,
-        w.row_rack,
-        coef,
-        w.live,
-        w.touched,
-        c,
-        w.order,
-        lo,
-        hi,
-        w.power_w,
-        w.step,
-        w.witness,
-    )
+def start_class(w: Work, coef: Floats, limit_w: Floats, alive: int, c: int, lo: int, hi: int) -> int:
+    """Jump as far as no row is tight, at once where the last filling did; number of events above."""
+    gangs, members = (w.gang_start, w.gang_rack), (w.order, lo, hi)
+    set_stops(w.rack, w.gang, w.gang_start, w.gang_rack, w.blocked, *members)
+    last, k = w.step[c], w.witness[c]
+    rows = (w.row_start, w.row_rack, coef, limit_w, w.power_w)
+    columns = (*gangs, alive, w.live, w.live_row, w.live_coef, w.rest_w, w.touched, c, *members)
+    n = place_of(w.number, alive, w.row, w.could, k)
+    stays = last == STEPS_OF_LEVEL
+    if not stays and n >= 0:
+        stays = surely_over(w.rack, w.curve, w.gang, w.knots, w.gang_of, *rows, k, last + 1)
+    if stays:
+        stays = land(w.rack, w.line, w.curve, w.gang, w.row, w.knots, *columns, last) < 0
+        stays &= last == STEPS_OF_LEVEL or w.touched[n] == c  # a row that the class does not load stops it nowhere
+    if not stays:
+        w.step[c], k = find_step(w.rack, w.curve, w.gang, w.row, w.knots, *columns, last)
+        w.witness[c] = w.number[k] if k >= 0 else -1
+        land(w.rack, w.line, w.curve, w.gang, w.row, w.knots, *columns, w.step[c])
     x = w.step[c] / STEPS_OF_LEVEL
-    lay_rows(w.row, alive, w.rest_w)
-    n = land(
-        w.rack,
-        w.curve,
-        w.gang,
-        w.row,
-        w.knots,
-        *gangs,
-        w.live,
-        w.live_row,
-        w.live_coef,
-        w.order,
-        lo,
-        hi,
-        w.tally,
-        x,
-        w.raw_level,
-        w.raw_what,
-    )
+    events = (*gangs, w.live, *members, w.tally, x, w.raw_level, w.raw_what)
+    n = list_events(w.rack, w.curve, w.gang, w.knots, *events)
     if w.tally[ACTIVE] > 0:
         start_rows(w.row, alive, w.heap, w.tally, w.touched, c, x)
         drop_in_buckets(n, w.raw_level, w.raw_what, w.event_level, w.event_what, w.bucket)
@@ -143,12 +128,22 @@ def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> 
 
 @njit(cache=False)
 def fill_class(
-    w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo: int, hi: int, last: bool, most_steps: int
+    w: Work,
+    coef: Floats,
+    limit_w: Floats,
+    ceiling_w: Floats,
+    alive: int,
+    c: int,
+    lo: int,
+    hi: int,
+    last: bool,
+    most_steps: int,
 ) -> None:
     """Raise the gangs order[lo:hi]; classes below are at their floors meanwhile, those above where they ended."""
-    n = start_class(w, coef, alive, c, lo, hi)
+    n = start_class(w, coef, limit_w, alive, c, lo, hi)
     rise(
         w.rack,
+        w.line,
         w.curve,
         w.gang,
         w.row,
@@ -175,6 +170,7 @@ def fill_class(
     )
     end_class(
         w.rack,
+        w.line,
         w.curve,
         w.gang,
         w.knots,
@@ -200,12 +196,25 @@ def fill_guessed(
 ) -> tuple[int, bool]:
     """Fill under the guessed rows; how many others are full, whether every coefficient is a number."""
     rows = (w.row_start, w.row_rack, coef)
-    alive = choose_rows(w.rack, w.row, w.number, *rows, limit_w, w.guess, w.floor_load_w, w.rest_w, w.touched)
-    set_columns(alive, w.rack, w.row, w.number, *rows, w.live, w.live_row, w.live_coef, w.blocked)
+    guessed = (*rows, limit_w, w.guess, w.floor_load_w, w.could)
+    anew = choose_rows(w.rack, w.number, *guessed, w.chosen, w.chosen_coef, w.tally)
+    alive = w.tally[CHOSEN]
+    if anew:
+        set_columns(alive, w.number, *rows, w.live, w.live_row, w.live_coef)
+    set_rows(w.rack, w.row, w.number, *rows, limit_w, w.floor_load_w, w.could, w.rest_w, w.touched, w.blocked, alive)
     w.tally[STEPS] = 0
     for c in range(len(class_start) - 1):
         fill_class(
-            w, coef, ceiling_w, alive, c, class_start[c], class_start[c + 1], c + 2 == len(class_start), most_steps
+            w,
+            coef,
+            limit_w,
+            ceiling_w,
+            alive,
+            c,
+            class_start[c],
+            class_start[c + 1],
+            c + 2 == len(class_start),
+            most_steps,
         )
     return sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
 
@@ -261,14 +270,14 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
         w.tally[SOURCES] = digest
         most_steps = 1000 + 20 * (len(w.raw_level) + len(w.number)) + 4 * len(coef)
         racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.power_w, w.blocked)
-        if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+        if not set_gangs(w.rack, w.line, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
             return BAD_RACK
         if not (limit_w > -np.inf).all():
             return BAD_ROW
         for turn in range(ROUNDS):
             w.tally[TURNS] = turn
             if turn > 0:
-                back_to_floors(w.rack, w.gang, w.power_w, w.blocked)
+                back_to_floors(w.rack, w.line, w.gang, w.power_w, w.blocked)
             if turn == ROUNDS - 1:
                 w.guess[:] = True
             missed, known = fill_guessed(w, coef, limit_w, ceiling_w, class_start, most_steps)
@@ -294,7 +303,7 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
         """Write the levels that `w.power_w` allows into `w.gang`; OK or BAD_RACK."""
         w.tally[SOURCES] = digest
         racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.keep, w.blocked)
-        if not set_gangs(w.rack, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+        if not set_gangs(w.rack, w.line, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
             return BAD_RACK
         find_levels(w)
         return OK
