@@ -45,8 +45,8 @@ NOTES = {
     "the curves, without classes, gangs and ceilings; the whole answer takes an LP for every level that "
     "something freezes at",
     "clarabel_qp_ms": "Clarabel on one QP as in phase I of nvPAX: least squares to the requests, same rows, no levels",
-    "gpu": "racks parted into GPUs, each with its own demand, straight curves; a rack's ceiling is a row; all rows of "
-    "the present state and an even part of those of losses, gpu_full_ with all of them",
+    "gpu": "racks parted into GPUs, each with its own demand, straight curves; every row of the site and, as a row, each "
+    "rack's ceiling; gpu_thinned_ with all rows of the present state and an even part of those of losses",
     "all_contingencies_ms": "corrective sets of all losses, solved one after the other",
 }
 
@@ -144,8 +144,8 @@ def lowest_level(problem: Problem) -> float:
 
 def _gpus(site: Colossus, runs: int, rng: np.random.Generator) -> dict[str, float]:
     problem = site.problem
-    gpus = leaves(thinned(problem, site.present, ENTRIES), GPUS, GPUS_A_GANG, rng)
-    full = leaves(problem, GPUS, GPUS_A_GANG, rng)
+    gpus = leaves(problem, GPUS, GPUS_A_GANG, rng)
+    thin = leaves(thinned(problem, site.present, ENTRIES), GPUS, GPUS_A_GANG, rng)
     i = gpus.inputs
     straight = measured("gpu", fill_ms(gpus, runs, rng))
     curved = with_curves(replace(gpus, inputs=replace(i, curve_of=_repeated(problem, i))), problem.curves)
@@ -155,8 +155,8 @@ def _gpus(site: Colossus, runs: int, rng: np.random.Generator) -> dict[str, floa
         "gpu_nonzeros": len(coefficients(gpus)),
         **straight,
         "gpu_curves_ms_p50": float(np.median(fill_ms(curved, max(runs // 2, 3), rng))),
-        "gpu_full_nonzeros": len(coefficients(full)),
-        "gpu_full_ms_p50": float(np.median(fill_ms(full, max(runs // 2, 3), rng))),
+        "gpu_thinned_nonzeros": len(coefficients(thin)),
+        "gpu_thinned_ms_p50": float(np.median(fill_ms(thin, max(runs // 2, 3), rng))),
         "gpu_tight_rows": int(fill(gpus.topology, i).tight.sum()),
     }
 
