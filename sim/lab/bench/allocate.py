@@ -45,8 +45,8 @@ NOTES = {
     "the curves, without classes, gangs and ceilings; the whole answer takes an LP for every level that "
     "something freezes at",
     "clarabel_qp_ms": "Clarabel on one QP as in phase I of nvPAX: least squares to the requests, same rows, no levels",
-    "gpu": "racks parted into GPUs, each with its own demand, straight curves; every row of the site and, as a row, each "
-    "rack's ceiling; gpu_thinned_ with all rows of the present state and an even part of those of losses",
+    "gpu": "racks parted into GPUs, each with its own demand, straight curves; every row of the site and each rack's "
+    "ceiling as a row; gpu_thinned_ with all rows of the present state and an even part of those of losses",
     "all_contingencies_ms": "corrective sets of all losses, solved one after the other",
 }
 
