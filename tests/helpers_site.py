@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+from drivers.check import check_path
+from drivers.profile import load_profiles
 from drivers.site.model import (
     Actuator,
     Cdu,
@@ -20,6 +22,7 @@ from drivers.site.model import (
     Switch,
     Tenant,
 )
+from drivers.site.problems import Problem
 
 RACKS = 4
 CORDS = (("u1", "u2"), ("u3", "u4"), ("u1", "u3"), ("u2", "u4"))  # UPS of the A and B cord of each rack
@@ -178,3 +181,25 @@ def copy_row(folder: Path, table: str, row_id: str, new_id: str) -> str:
     lines.append(next(x for x in lines if x.partition(",")[0] == row_id).replace(row_id, new_id, 1))
     path.write_text("\n".join(lines) + "\n")
     return f"{path.name}:{len(lines)}"
+
+
+def yaml_line(folder: Path, text: str) -> str:
+    """Where a text stands in site.yaml."""
+    lines = (folder / "site.yaml").read_text().splitlines()
+    return f"site.yaml:{next(i for i, x in enumerate(lines, start=1) if text in x)}"
+
+
+def edit_yaml(folder: Path, old: str, new: str) -> str:
+    """Replace a text of site.yaml once; returns where the new one stands."""
+    path = folder / "site.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return yaml_line(folder, new.splitlines()[0])
+
+
+def only(folder: Path) -> Problem:
+    """The one problem of a site."""
+    problems = check_path(folder, load_profiles())
+    assert len(problems) == 1, problems
+    return problems[0]

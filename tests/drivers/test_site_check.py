@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from helpers_site import copy_row, drop_rows, edit_cell, tiny_site
+from helpers_site import copy_row, drop_rows, edit_cell, edit_yaml, only, tiny_site, yaml_line
 
 from drivers.check import check_path, check_site
 from drivers.profile import load_profiles
@@ -18,21 +18,6 @@ profiles = cache(load_profiles)
 def folder(tmp_path: Path) -> Path:
     write_site(tiny_site(), tmp_path)
     return tmp_path
-
-
-def yaml_line(folder: Path, text: str) -> str:
-    """Where a text stands in site.yaml."""
-    lines = (folder / "site.yaml").read_text().splitlines()
-    return f"site.yaml:{next(i for i, x in enumerate(lines, start=1) if text in x)}"
-
-
-def edit_yaml(folder: Path, old: str, new: str) -> str:
-    """Replace a text of site.yaml once; returns where the new one stands."""
-    path = folder / "site.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    return yaml_line(folder, new.splitlines()[0])
 
 
 def test_good_site_has_no_problem(folder: Path) -> None:
@@ -116,13 +101,6 @@ def test_one_wrong_cell(folder: Path, table: str, row: str, column: str, value: 
     assert [p.where for p in problems] == [where], problems
     assert what in problems[0].what
     assert fix in str(problems[0])
-
-
-def only(folder: Path) -> Problem:
-    """The one problem of a site."""
-    problems = check_path(folder, profiles())
-    assert len(problems) == 1, problems
-    return problems[0]
 
 
 def test_two_racks_on_one_pdu(folder: Path) -> None:
@@ -340,41 +318,6 @@ def test_controllers_on_unknown_feed(folder: Path) -> None:
     )
 
 
-def test_decay_that_leaves_the_ramp(folder: Path) -> None:
-    """54.3 kW at the meters from the envelope to the safe caps; racks that draw short decays fall 1.53 times faster."""
-    where = edit_yaml(folder, "lease_decay_s: 15", "lease_decay_s: 5")
-    problem = only(folder)
-    assert problem.where == where
-    assert problem.what.startswith("when every lease ends the site falls by 16.57 kW each second")
-    assert problem.what.endswith(", its ramp_down_w_per_s is 10.00 kW")
-    assert problem.fix == "Set control.lease_decay_s to at least 9, or raise the ramp or the safe caps"
-    edit_yaml(folder, "lease_decay_s: 5", "lease_decay_s: 9")
-    assert check_path(folder, profiles()) == []
-    edit_yaml(folder, "  lease_decay_s: 9\n", "# no decay given\n")
-    assert only(folder).where == yaml_line(folder, "control:")  # the default is too short, too
-
-
-def test_only_what_the_envelope_lets_in_can_fall(folder: Path) -> None:
-    """As above with an envelope above nameplate: 85.7 kW."""
-    edit_yaml(folder, "lease_decay_s: 15", "lease_decay_s: 10")
-    assert check_path(folder, profiles()) == []
-    edit_yaml(folder, "envelope_w: 330000", "envelope_w: 400000")
-    assert only(folder).fix.startswith("Set control.lease_decay_s to at least 14,")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "what"),
-    [
-        ("lease_ttl_s: 10", "lease_ttl_s: 61", "lease_ttl_s is 61, a lease message carries 1 to 60 s"),
-        ("lease_ttl_s: 10", "lease_ttl_s: 0.5", "lease_ttl_s is 0.5, a lease message carries 1 to 60 s"),
-        ("lease_decay_s: 15", "lease_decay_s: 601", "lease_decay_s is 601, a lease message carries 0 to 600 s"),
-    ],
-)
-def test_times_that_no_lease_can_carry(folder: Path, old: str, new: str, what: str) -> None:
-    where = edit_yaml(folder, old, new)
-    assert only(folder) == Problem(where, what, "Every agent would refuse it: choose a time within")
-
-
 def test_everything_in_one_run(folder: Path) -> None:
     """Mistakes of reading, of names and of figures appear together, by file and line, without echoes."""
     where = {
@@ -407,10 +350,3 @@ def test_names_that_end_in_paths_topics_and_sockets_must_fit(folder: Path) -> No
     edit_cell(folder, "devices", device.id, "host", "999.1.1.1")
     (problem,) = check_path(folder, profiles())
     assert "host '999.1.1.1' is neither" in problem.what
-
-
-def test_a_lease_group_must_fit_a_topic() -> None:
-    site = tiny_site()
-    racks = tuple(r.model_copy(update={"lease_group": "g#1"}) for r in site.racks)
-    (problem,) = check_site(site.model_copy(update={"racks": racks}), profiles())
-    assert "cannot be part of an MQTT topic" in problem.what
