@@ -111,11 +111,13 @@ def _safe_caps(
 ) -> tuple[Floats, Floats]:
     """Safe caps that fit every row of the present state together; solved again when they no longer do."""
     rows = estimate.rows
-    # a rack that does not obey will draw as much when nobody watches
-    beyond_w = np.where(estimate.disobedient, np.maximum(estimate.constant_w - plan.floor_w, 0.0), 0.0)
-    room_w = np.maximum(room_w - rows.dot(beyond_w), 0.0)
-    solved_w = last.safe_room_w
-    fits = rows.dot(last.safe_cap_w) <= np.maximum(room_w, rows.dot(plan.floor_w)) * (1.0 + 1e-9)
+    if estimate.disobedient.any():  # such a rack will draw as much when nobody watches
+        beyond_w = np.where(estimate.disobedient, np.maximum(estimate.constant_w - plan.floor_w, 0.0), 0.0)
+        room_w = np.maximum(room_w - rows.dot(beyond_w), 0.0)
+    solved_w, load_w = last.safe_room_w, rows.dot(last.safe_cap_w)
+    fits = load_w <= room_w * (1.0 + 1e-9)
+    if not fits.all():
+        fits |= load_w <= rows.dot(plan.floor_w) * (1.0 + 1e-9)
     spent = room_w * SAFE_SHARE <= solved_w * (1.0 + SAFE_WIDEN)
     if fits.all() and spent.all():
         return last.safe_cap_w, solved_w
