@@ -15,10 +15,9 @@ from sim.plant.base import DT_S, POWER_FACTOR, Bools, PlantError, ints
 from sim.plant.hydraulics import Hydraulics, compile_hydraulics
 
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
-SILICON_J_PER_K = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
 JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
-PLATE_SLOPE_K_LPM_PER_W = 0.0092  # R*V = 0.0092 + 0.01586 V fits the OCP OAI figure within 3 % (FACTS P.7)
-PLATE_BASE_K_PER_W = 0.01586
+PLATE_SLOPE_K_LPM_PER_W = 0.00839  # R*V = 0.00839 + 0.01617 V, least squares over the OCP OAI figure (FACTS P.7)
+PLATE_BASE_K_PER_W = 0.01617
 
 
 class Tree(NamedTuple):
@@ -60,6 +59,7 @@ class Racks(NamedTuple):
     liquid_share: Floats
     flow_share: Floats  # of the CDU's flow
     silicon_j_k: Floats
+    silicon_keep: Floats  # of its distance from rest after one step
     fluid_j_k: Floats
     base_k_w: Floats  # silicon to plate, whole rack
     inlet_weight: Floats  # of the coolant's own rise in the plate's reference temperature
@@ -167,6 +167,8 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     least = other + gpus * np.array([GPUS[r.gpu_model].min_cap_w for r in racks])
     tdp = gpus * np.array([GPUS[r.gpu_model].tdp_w for r in racks])
     on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
+    silicon_j_k = np.array([r.plate_j_per_k for r in racks]) * gpus
+    base_k_w = PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat
     return Racks(
         pdu_a=np.array([index[r.pdu_a] for r in racks]),
         pdu_b=np.array([index[r.pdu_b] for r in racks]),
@@ -183,8 +185,9 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
         loop=hydraulics.cdu_loop[cdu],
         liquid_share=np.array([r.liquid_share for r in racks]),
         flow_share=share,
-        silicon_j_k=SILICON_J_PER_K * gpus,
+        silicon_j_k=silicon_j_k,
+        silicon_keep=np.exp(-DT_S / np.maximum(silicon_j_k * base_k_w, 1e-9)),
         fluid_j_k=w_k * RACK_FLUID_TAU_S,
-        base_k_w=PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat,
+        base_k_w=base_k_w,
         inlet_weight=PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu],
     )

@@ -10,6 +10,7 @@ import numpy as np
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
 from sim.plant.base import DT_S, POWER_FACTOR, VOLT_DROP, PlantError
+from sim.plant.cdu import RACK_EXPONENT
 from sim.plant.electrical import ElecState
 from sim.plant.hydraulics import PUMP
 from sim.plant.network import Network
@@ -17,7 +18,6 @@ from sim.plant.thermal import ThermalState
 
 MEAN_STEPS = round(1.0 / DT_S)
 UNBALANCE = 0.004  # of one phase against the mean, one sigma
-HEAD_KPA = 250.0  # secondary pump rise at nominal flow (FACTS P.1: 247)
 DISCONNECTED, CONNECTED = 1.0, 3.0  # SunSpec 802 State
 Column = Callable[[Ints], Floats]
 
@@ -169,7 +169,7 @@ class Readings:
             "flow_lpm": lambda i: t.cdu_flow_lpm[i],
             "supply_c": lambda i: t.cdu_supply_c[i],
             "return_c": lambda i: t.cdu_return_c[i],
-            "supply_kpa": lambda i: 100.0 + HEAD_KPA * speed(i) ** 2,
+            "supply_kpa": lambda i: 100.0 + hyd.cdu_external_kpa[i] * speed(i) ** RACK_EXPONENT,
             "return_kpa": lambda i: np.full(len(i), 100.0),
             "power_w": lambda i: t.cdu_w[i],
             "pump_pct": lambda i: 100.0 * np.minimum(speed(i), 1.0),

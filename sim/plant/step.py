@@ -4,10 +4,11 @@ from numba import njit
 
 from drivers.points import Floats
 from sim.plant.base import DT_S, Bools
+from sim.plant.cdu import ask_flow, exchange
 from sim.plant.facility import reject, run_pumps
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.network import Racks
-from sim.plant.thermal import ThermalState, ask_flow, cool_racks, exchange
+from sim.plant.thermal import ThermalState, cool_racks
 
 
 @njit(cache=True)
