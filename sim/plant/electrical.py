@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from drivers.points import Floats, Ints
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, VAR_PER_W, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks, Tree
 
@@ -28,6 +28,9 @@ class ElecState(NamedTuple):
     battery_max_j: Floats
     out_w: Floats  # [N] at the node's output: what its meter shows
     loss_w: Floats  # [N]
+    out_var: Floats  # [N] reactive power at its output
+    volt2: Floats  # [N] square of the voltage at its output, per unit
+    pull_w: Floats  # [N] power that its current, or its VA, would carry at nominal voltage and the loads' power factor
     heat: Floats  # [N] 0..1 of the way to a trip
     storage_ok: Bools  # [storage]
     storage_set_w: Floats  # [storage] + is discharge
@@ -43,6 +46,7 @@ class Paths(NamedTuple):
     cdu_share: Floats  # per entry of hydraulics.cdu_fed
     unit_share: Floats  # per entry of hydraulics.unit_fed
     inflow_w: Floats  # [N] what hangs on a node directly, then with what flows on to its children
+    inflow_var: Floats  # [N] the same, reactive
 
 
 class Flow(NamedTuple):
@@ -72,6 +76,9 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
         battery_max_j=full,
         out_w=np.zeros(n),
         loss_w=np.zeros(n),
+        out_var=np.zeros(n),
+        volt2=np.ones(n),
+        pull_w=np.zeros(n),
         heat=np.zeros(n),
         storage_ok=np.ones(s, dtype=bool),
         storage_set_w=np.zeros(s),
@@ -83,7 +90,9 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
 def start_paths(tree: Tree, racks: Racks, hyd: Hydraulics) -> Paths:
     """All zero until the first step."""
     n, r = len(tree.parent), len(racks.cdu)
-    return Paths(np.zeros(r), np.zeros(r), np.zeros(len(hyd.cdu_fed)), np.zeros(len(hyd.unit_fed)), np.zeros(n))
+    return Paths(
+        np.zeros(r), np.zeros(r), np.zeros(len(hyd.cdu_fed)), np.zeros(len(hyd.unit_fed)), np.zeros(n), np.zeros(n)
+    )
 
 
 @njit(cache=True)
@@ -174,19 +183,31 @@ def _gather(
 def flow(
     tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, rack_w: Floats, cdu_w: Floats, unit_w: Floats
 ) -> Flow:
-    """Sum racks [R], CDU pumps [C] and cooling units [U] up the tree with its losses."""
+    """Sum racks [R], CDU pumps [C] and cooling units [U] up the tree with its losses, real and reactive.
+
+    A UPS draws its input at the power factor of the other loads. Storage gives real power alone.
+    """
     load_w = _gather(tree, hyd, racks, s, paths, rack_w, cdu_w, unit_w)
-    own_w = paths.inflow_w
+    own_w, own_var = paths.inflow_w, paths.inflow_var
+    for i in range(len(own_w)):
+        own_var[i] = VAR_PER_W * own_w[i]
     storage_error = _storage(tree, s, own_w)
     site_w, loss_w, battery_w = 0.0, 0.0, 0.0
     for i in s.order:
-        out = own_w[i]
+        out, var = own_w[i], own_var[i]
         if s.via[i] >= 0:  # through the tie: neither its meter nor its losses see it
-            s.out_w[i], s.loss_w[i] = 0.0, 0.0
+            s.out_w[i], s.out_var[i], s.loss_w[i] = 0.0, 0.0, 0.0
             own_w[s.via[i]] += out
+            own_var[s.via[i]] += var
             continue
-        s.out_w[i] = out
-        loss = (tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out) if s.live[i] else 0.0
+        s.out_w[i], s.out_var[i] = out, var
+        loss, into_var = 0.0, var
+        if s.live[i] and tree.is_ups[i]:
+            loss = tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out
+        elif s.live[i]:
+            amps2 = (out * out + var * var) / s.volt2[i]
+            loss = tree.c0[i] * s.volt2[i] + tree.r[i] * amps2
+            into_var += tree.x[i] * amps2
         s.loss_w[i] = loss
         loss_w += loss
         into = out + loss
@@ -204,6 +225,7 @@ def flow(
             battery_w -= charge
             into += charge
         own_w[tree.parent[i]] += into
+        own_var[tree.parent[i]] += VAR_PER_W * into if tree.is_ups[i] else into_var
     used = rack_w.sum() + cdu_w.sum() + unit_w.sum() + load_w + loss_w
     given = site_w + battery_w + s.storage_w.sum()
     residual = (abs(given - used) + storage_error / DT_S) / max(used, 1e3)

@@ -21,7 +21,9 @@ PLATE_BASE_K_PER_W = 0.01617
 
 
 class Tree(NamedTuple):
-    """The electrical forest; loss of a node = c0 + c1 |out| + c2 out^2 [W] while it is energised."""
+    """The electrical forest. Loss of a node [W] while it is energised: of a UPS c0 + c1 |out| + c2 out^2, of the others
+    c0 V^2 + r S^2 / V^2 with V per unit.
+    """
 
     up_order: Ints  # [N] children before parents
     parent: Ints  # [N], -1 for a feed
@@ -30,6 +32,9 @@ class Tree(NamedTuple):
     c0: Floats
     c1: Floats
     c2: Floats
+    r: Floats  # series impedance, per unit over its rating [1/VA]
+    x: Floats
+    in_amps: Bools  # rated in current
     rated_w: Floats  # at the plant's power factor
     trip_w: Floats  # derated, protection counts from here
     load_node: Ints  # [loads]
@@ -75,6 +80,9 @@ class Gangs(NamedTuple):
 # No-load, proportional and quadratic part of the loss at rating. Transformers: C57.12 practice, one fifth no-load.
 # UPS: double conversion, fitted to a flat efficiency curve. Conductors: ohmic.
 LOSS_PARTS = {"transformer": (0.2, 0.0, 0.8), "substation": (0.2, 0.0, 0.8), "ups": (0.25, 0.35, 0.4)}
+# Series reactance, per unit on the rating. Transformers: the usual 5.75 % of the C57.12 series at 480 V and 8 % of a
+# substation's; conductors: as large as their resistance.
+REACTANCE = {"transformer": 0.0575, "substation": 0.08}
 NO_LOSS = ("utility_feed", "pdu")  # metered at the site's edge; cords are short
 
 
@@ -125,6 +133,9 @@ def _tree(site: Site) -> Tree:
     rated = np.array([rated_w(n) for n in nodes])
     parts = np.array([(0.0, 0.0, 0.0) if n.kind in NO_LOSS else LOSS_PARTS.get(n.kind, (0.0, 0.0, 1.0)) for n in nodes])
     loss_share = np.array([1.0 / n.efficiency - 1.0 for n in nodes])
+    resistance = parts[:, 2] * loss_share * POWER_FACTOR
+    reactance = [n.reactance if n.reactance is not None else REACTANCE.get(n.kind) for n in nodes]
+    rated_va = rated / POWER_FACTOR
     return Tree(
         up_order=np.argsort(-_depth(site), kind="stable"),
         parent=np.array([index[n.parent] if n.parent else -1 for n in nodes]),
@@ -133,6 +144,9 @@ def _tree(site: Site) -> Tree:
         c0=parts[:, 0] * loss_share * rated,
         c1=parts[:, 1] * loss_share,
         c2=parts[:, 2] * loss_share / rated,
+        r=resistance / rated_va,
+        x=np.array([r if x is None else x for r, x in zip(resistance, reactance, strict=True)]) / rated_va,
+        in_amps=np.array([n.rating_unit == "A" for n in nodes]),
         rated_w=rated,
         trip_w=rated * np.array([n.derating for n in nodes]),
         load_node=ints(index[x.node] for x in site.loads),

@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
+from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal, voltage
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -143,10 +143,11 @@ class Plant:
         self._flow = electrical.flow(
             n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
         )
+        voltage.sag(n.tree, self.elec)
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
         e = self.elec
-        self._trips += protection.protect(self.protections, e.out_w, e.in_service, e.heat, e.tripped)
+        self._trips += protection.protect(self.protections, e.pull_w, e.in_service, e.heat, e.tripped)
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 
@@ -232,7 +233,7 @@ class Plant:
         e, ids = self.elec, self.site.nodes
         heat = np.where(e.in_service, e.heat, 0.0)
         furthest = int(np.argmax(heat))
-        left_s = protection.times_to_trip(self.protections, e.out_w, e.heat)
+        left_s = protection.times_to_trip(self.protections, e.pull_w, e.heat)
         alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
         handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
         return Truth(
