@@ -9,13 +9,14 @@ import math
 from numba import njit
 
 from drivers.points import Floats
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, UNCOUNTED, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.thermal import ThermalState
 
 VALVE_KP_PER_K = 0.1  # k = 1 over 10 K (FACTS P.7)
 VALVE_LEAST = 0.05  # of the stroke
 RANGEABILITY = 50.0  # of an equal-percentage valve: flow ratio of full to least controllable opening (IEC 60534-2-4)
+LOG_RANGEABILITY = math.log(RANGEABILITY)
 AUTHORITY = 0.5  # share of the valve in the pressure drop of its branch at full flow (FACTS P.7)
 FILM_EXPONENT = 0.8  # h ~ flow^0.8 (FACTS P.7; Dittus, Boelter)
 PUMP_UP_S, PUMP_DOWN_S = 5.0, 1.5
@@ -27,7 +28,7 @@ PUMP_TO_COOLANT = (
 RACK_EXPONENT, EXCHANGER_EXPONENT, FILTER_EXPONENT = 1.85, 2.0, 1.76  # pressure drop ~ flow^n (FACTS P.7)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def effectiveness(ntu: float, ratio: float) -> float:
     """Counter-flow heat exchanger: share of the greatest possible heat, from NTU and C_min / C_max (Kays, London)."""
     if ratio > 0.9999:
@@ -36,21 +37,21 @@ def effectiveness(ntu: float, ratio: float) -> float:
     return (1.0 - e) / (1.0 - ratio * e)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def valve_flow(stroke: float) -> float:
     """Flow of an equal-percentage valve with its branch, as share of that at full stroke, constant pressure over both.
 
     Inherent characteristic R^(stroke - 1); installed 1 / sqrt(a / phi^2 + 1 - a) with authority a (IEC 60534-2-4).
     """
-    phi = RANGEABILITY ** (stroke - 1.0)
+    phi = math.exp(LOG_RANGEABILITY * (stroke - 1.0))
     return float(1.0 / math.sqrt(AUTHORITY / phi**2 + 1.0 - AUTHORITY))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
     """Each CDU's valve holds its secondary supply (PI, no wind-up); starts the step's sums over each loop."""
-    s.asked_lpm[:] = 0.0
-    s.mix_w[:] = 0.0
+    for k in range(len(s.mix_w)):
+        s.asked_lpm[k], s.mix_w[k] = 0.0, 0.0
     for c in range(len(hyd.cdu_loop)):
         error = s.cdu_supply_c[c] - s.cdu_target_c[c]
         wanted = VALVE_KP_PER_K * error + s.valve_i[c]
@@ -59,10 +60,11 @@ def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
         wanted = min(max(wanted, VALVE_LEAST), 1.0)
         most = hyd.cdu_valve_step[c]
         s.valve[c] += min(max(wanted - s.valve[c], -most), most)
-        s.asked_lpm[hyd.cdu_loop[c]] += valve_flow(s.valve[c]) * hyd.cdu_primary_lpm[c]
+        s.valve_share[c] = valve_flow(s.valve[c])
+        s.asked_lpm[hyd.cdu_loop[c]] += s.valve_share[c] * hyd.cdu_primary_lpm[c]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def _pump_target(hyd: Hydraulics, s: ThermalState, c: int) -> float:
     """Flow that a CDU's pump goes for [L/min]: its target, or what a PI asks that holds the pressure over the racks.
 
@@ -77,7 +79,7 @@ def _pump_target(hyd: Hydraulics, s: ThermalState, c: int) -> float:
     return float(min(max(wanted, 0.0), 1.0) * hyd.cdu_flow_lpm[c])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def pump_share(rack: float, exchanger: float, filter_: float, speed: float) -> float:
     """Power of a pump at constant efficiency, as share of that at nominal flow, from the shares in the pressure drop.
 
@@ -87,27 +89,31 @@ def pump_share(rack: float, exchanger: float, filter_: float, speed: float) -> f
     return float(speed * head)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
+def _follow_flow(hyd: Hydraulics, s: ThermalState, c: int) -> None:
+    """What goes by powers of a CDU's secondary flow; as that hardly ever changes, worked out only when it does."""
+    speed = s.cdu_flow_lpm[c] / hyd.cdu_flow_lpm[c]
+    s.at_lpm[c] = s.cdu_flow_lpm[c]
+    s.warm_film[c] = max(speed, 1e-6) ** -FILM_EXPONENT
+    s.pump_share[c] = pump_share(hyd.cdu_head[c, 0], hyd.cdu_head[c, 1], hyd.cdu_head[c, 2], max(speed, PUMP_LEAST))
+
+
+@njit(cache=True, error_model="numpy", **UNCOUNTED)
 def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) -> float:
     """Step the CDUs: pumps, heat exchanger (eps-NTU, h ~ flow^0.8 on both sides), both halves; heat stored [J]."""
     stored = 0.0
     for c in range(len(hyd.cdu_loop)):
         loop = hyd.cdu_loop[c]
-        nominal = hyd.cdu_flow_lpm[c]
-        speed = s.cdu_flow_lpm[c] / nominal
-        if powered[c]:
-            parts = hyd.cdu_head[c]
-            s.cdu_w[c] = hyd.cdu_pump_w[c] * pump_share(parts[0], parts[1], parts[2], max(speed, PUMP_LEAST))
-        else:
-            s.cdu_w[c] = 0.0
-        primary = valve_flow(s.valve[c]) * hyd.cdu_primary_lpm[c] * s.granted[loop]
+        if s.cdu_flow_lpm[c] != s.at_lpm[c]:
+            _follow_flow(hyd, s, c)
+        s.cdu_w[c] = hyd.cdu_pump_w[c] * s.pump_share[c] if powered[c] else 0.0
+        open_share = s.valve_share[c] * s.granted[loop]  # of its facility flow with the valve open
         c_hot = s.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c]
-        c_cold = primary * hyd.loop_w_lpm_k[loop]
+        c_cold = open_share * hyd.cdu_primary_lpm[c] * hyd.loop_w_lpm_k[loop]
         q = 0.0
         least = min(c_hot, c_cold)
-        if least > 1e-6 * nominal * hyd.cdu_w_lpm_k[c]:
-            cold = (primary / hyd.cdu_primary_lpm[c]) ** -FILM_EXPONENT
-            film = hyd.cdu_film[c] * cold + (1.0 - hyd.cdu_film[c]) * speed**-FILM_EXPONENT
+        if least > 1e-6 * hyd.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c]:
+            film = hyd.cdu_film[c] * open_share**-FILM_EXPONENT + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
             eps = effectiveness(hyd.cdu_ua[c] / (film * least), least / max(c_hot, c_cold))
             q = eps * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
         into_supply_w = c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q + PUMP_TO_COOLANT * s.cdu_w[c]

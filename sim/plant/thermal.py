@@ -31,6 +31,7 @@ class ThermalState(NamedTuple):
     cdu_w: Floats  # pump power
     valve: Floats  # [C] stroke, 0..1
     valve_i: Floats  # integral part of its controller
+    valve_share: Floats  # of the full flow that it asks
     pump_i: Floats  # [C] the same of a pump that holds a pressure
     loop_supply_c: Floats  # [L]
     loop_return_c: Floats
@@ -48,6 +49,9 @@ class ThermalState(NamedTuple):
     air_c: Floats  # [2] dry-bulb and wet-bulb outside
     asked_lpm: Floats  # [L] scratch: what the valves ask
     granted: Floats  # [L] scratch: share of it that the pumps deliver
+    at_lpm: Floats  # [C] scratch: flow for which the next two hold
+    warm_film: Floats  # [C] scratch: film resistance of the racks' side over that at nominal flow
+    pump_share: Floats  # [C] scratch: of the pump's power at nominal flow
     mix_w: Floats  # [L] scratch: heat carried to the return by CDUs and rear doors
 
 
@@ -67,6 +71,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         cdu_w=np.zeros(c),
         valve=np.full(c, 0.8),
         valve_i=np.full(c, 0.8),
+        valve_share=np.ones(c),
         pump_i=np.ones(c),
         loop_supply_c=hyd.loop_set_c.copy(),
         loop_return_c=hyd.loop_set_c + 6.0,
@@ -84,6 +89,9 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         air_c=np.full(2, np.nan),
         asked_lpm=np.zeros(loops),
         granted=np.zeros(loops),
+        at_lpm=np.full(c, np.nan),
+        warm_film=np.ones(c),
+        pump_share=np.ones(c),
         mix_w=np.zeros(loops),
     )
 
