@@ -37,6 +37,11 @@ ASSUMED = {  # by name of the curve; then by kind of the node, for nodes without
     "busway": BREAKER,
     "pdu": BREAKER,
 }
+HOLDS = {"iec60947_2": 1.05}  # load that a standard lets no breaker trip at, where it is above the rating (FACTS H)
+SMALL_FRAMES: dict[str, tuple[tuple[float, Edge], ...]] = {  # up to so many amperes the standard's times are shorter
+    "ul489_standard": ((30.0, ((1.35, 3600.0), (2.0, 120.0))), (50.0, ((1.35, 3600.0), (2.0, 240.0)))),
+    "iec60947_2": ((63.0, ((1.30, 3600.0),)),),
+}
 UNKNOWN_UPPER = 2.0  # times the shortest, where no longest time is known
 BREAKER_COOL_S = 600.0
 
@@ -87,7 +92,12 @@ def _curve(node: Node) -> TripCurve:
         return TRIP_CURVES["ups_apc"]
     points = ASSUMED[node.trip_curve or node.kind]
     derating = named.derating if named else (0.8 if points is BREAKER else 1.0)
-    return TripCurve(points, False, "assumed", named.longest if named else (), cool_s=BREAKER_COOL_S, derating=derating)
+    longest = named.longest if named else ()
+    if node.rating_unit == "A":
+        frames = SMALL_FRAMES.get(node.trip_curve, ())
+        longest = next((edge for most_a, edge in frames if node.rating <= most_a), longest)
+    holds = HOLDS.get(node.trip_curve, 1.0)
+    return TripCurve(points, False, "assumed", longest, holds, BREAKER_COOL_S, derating)
 
 
 @njit(cache=True)
