@@ -20,6 +20,7 @@ from sim.plant.network import compile_network
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
 from sim.plant.step import thermal_step
+from sim.plant.supplies import supply_loss_w
 
 WARM_UP_STEPS = 2400
 BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
@@ -32,6 +33,7 @@ class Truth:
     t_s: float
     site_power_w: float  # at the utility meters
     it_power_w: float  # racks
+    supply_loss_w: float  # of that, lost in the racks' power supplies
     cooling_w: float  # facility pumps, heat rejection, CDU pumps fed apart from racks
     losses_w: float
     load_w: float  # uncapped loads
@@ -240,6 +242,7 @@ class Plant:
             t_s=self.t_s,
             site_power_w=flow.site_w,
             it_power_w=float(s.power_w.sum()),
+            supply_loss_w=float(supply_loss_w(s.power_w, self.network.racks.max_w).sum()),
             cooling_w=cooling_w,
             losses_w=flow.loss_w,
             load_w=flow.load_w,
