@@ -9,6 +9,7 @@ import pytest
 
 from drivers.points import Floats
 from drivers.site.load import load_site
+from drivers.site.model import Site
 from sim.plant.base import DT_S
 from sim.plant.network import compile_network
 from sim.plant.step import thermal_step
@@ -25,8 +26,8 @@ with_reference = pytest.mark.skipif(
 class Water:
     """Steps a site's plates, CDUs, loops and heat rejection; PlantError's own balance is asserted each step."""
 
-    def __init__(self, name: str) -> None:
-        site = load_site(SITES / name)
+    def __init__(self, name: str | Site) -> None:
+        site = name if isinstance(name, Site) else load_site(SITES / name)
         self.site, self.net = site, compile_network(site)
         self.hyd, self.racks = self.net.hydraulics, self.net.racks
         self.state = start_thermal(self.racks, self.hyd)

@@ -5,10 +5,11 @@ Each site is a directory of tests/sites, built of the plant's own parts; toleran
 
 import numpy as np
 import pytest
-from helpers_water import Water, pulse_mean, rmse, trajectories, with_reference
+from helpers_water import SITES, Water, pulse_mean, rmse, trajectories, with_reference
 
 from drivers.points import Floats
 from drivers.site.cooling import COOLANTS
+from drivers.site.load import load_site
 from sim.plant.base import DT_S
 from sim.plant.cdu import valve_flow
 from sim.plant.network import JUNCTION_RISE_K
@@ -121,6 +122,18 @@ def test_design_conditions_of_the_chiller_plant() -> None:
     theirs = [ref[x][-1] - 273.15 for x in ("senTCDU_a.T", "senTCDU_b.T", "cdu.conVal.u_m", "senTRac_b.T")]
     assert theirs == pytest.approx([42.0, 47.0, 45.0, 50.0], abs=0.01)
     assert ours == pytest.approx(theirs, abs=0.1)
+
+
+def test_design_conditions_hold_with_glycol_on_the_racks() -> None:
+    """The same plant with PG25 at the flow that carries as much: LBNL has these temperatures for both."""
+    site = load_site(SITES / "design_conditions")
+    flow_lpm = 1e6 / 5.0 / COOLANTS["pg25"].w_per_lpm_k
+    glycol = site.cdus[0].model_copy(update={"coolant": "pg25", "flow_lpm": flow_lpm})
+    water = Water(site.model_copy(update={"cdus": (glycol,)}))
+    water.run(3600.0, np.full(10, 1e5), dry_c=36.0)
+    s = water.state
+    ours = (s.loop_supply_c[0], s.loop_return_c[0], s.cdu_supply_c[0], float(s.fluid_c.mean()))
+    assert ours == pytest.approx((42.0, 47.0, 45.0, 50.0), abs=0.1)
 
 
 def test_hotter_air_than_design_is_felt_in_the_supply() -> None:
