@@ -13,7 +13,7 @@ from drivers.site.model import Site
 from sim.plant.base import DT_S
 from sim.plant.network import compile_network
 from sim.plant.step import thermal_step
-from sim.plant.thermal import start_thermal
+from sim.plant.thermal import cool_racks, start_thermal
 
 SITES = Path(__file__).parent / "sites"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -40,6 +40,10 @@ class Water:
         s = self.state
         off = thermal_step(self.racks, self.hyd, s, rack_w, self.cdu_on, self.unit_on, self._mixed, dry_c, wet_c)
         assert off < 1e-9
+
+    def cool(self, rack_w: Floats) -> float:
+        """One step of plates and rack coolant alone, at the flow and supply that are set; heat stored [J]."""
+        return float(cool_racks(self.racks, self.hyd, self.state, rack_w, self._mixed))
 
     def run(self, seconds: float, rack_w: Floats, dry_c: float = 30.0, wet_c: float = 20.0) -> None:
         """Many steps with the same powers."""

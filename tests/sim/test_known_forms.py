@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from sim.plant.base import DT_S
 from sim.plant.cdu import effectiveness, pump_share, valve_flow
-from sim.plant.thermal import cool_racks
 
 
 @given(
@@ -48,7 +47,7 @@ def test_rack_coolant_after_a_step_of_load(load: float, flow: float, seconds: fl
     s.fluid_c[:], s.cdu_supply_c[:] = 30.0, 30.0
     s.cdu_flow_lpm[:] = flow * hyd.cdu_flow_lpm
     steps, rack_w = round(seconds / DT_S), np.array([132e3 * load])
-    stored_j = sum(cool_racks(racks, hyd, s, rack_w, np.zeros(1)) for _ in range(steps))
+    stored_j = sum(water.cool(rack_w) for _ in range(steps))
     w_k = float(s.cdu_flow_lpm[0] * hyd.cdu_w_lpm_k[0])
     rise_k = rack_w[0] / w_k * (1.0 - np.exp(-steps * DT_S * w_k / racks.fluid_j_k[0]))
     assert s.fluid_c[0] - 30.0 == pytest.approx(rise_k, rel=1e-9)
@@ -60,12 +59,12 @@ def test_rack_coolant_after_a_step_of_load(load: float, flow: float, seconds: fl
 def test_silicon_after_a_step_of_load_over_still_coolant(load: float, seconds: float) -> None:
     """One RC: the rise of silicon over coolant that keeps its temperature is q R (1 - exp(-t / R C))."""
     water = Water("frontier_cdu")
-    s, racks, hyd = water.state, water.racks, water.hyd
+    s, racks = water.state, water.racks
     steps, rack_w = round(seconds / DT_S), np.full(3, 4e5 * load)
     s.silicon_c[:], s.cdu_supply_c[:] = 28.0, 28.0
     for _ in range(steps):
         s.fluid_c[:] = 28.0
-        cool_racks(racks, hyd, s, rack_w, np.zeros(1))
+        water.cool(rack_w)
     tau_s = racks.silicon_j_k * racks.base_k_w
     rise_k = rack_w * racks.base_k_w * (1.0 - np.exp(-steps * DT_S / tau_s))
     assert s.silicon_c - 28.0 == pytest.approx(rise_k, rel=1e-9)
@@ -78,7 +77,7 @@ def test_no_flow_warms_the_coolant_by_its_heat() -> None:
     s.cdu_flow_lpm[:] = 0.0
     before_j = racks.silicon_j_k * s.silicon_c + racks.fluid_j_k * s.fluid_c
     for _ in range(40):
-        cool_racks(racks, water.hyd, s, np.full(3, 9e4), np.zeros(1))
+        water.cool(np.full(3, 9e4))
     after_j = racks.silicon_j_k * s.silicon_c + racks.fluid_j_k * s.fluid_c
     assert after_j - before_j == pytest.approx(np.full(3, 9e4 * 40 * DT_S), rel=1e-6)
 

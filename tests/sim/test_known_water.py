@@ -13,7 +13,6 @@ from drivers.site.load import load_site
 from sim.plant.base import DT_S
 from sim.plant.cdu import valve_flow
 from sim.plant.network import JUNCTION_RISE_K
-from sim.plant.thermal import cool_racks
 
 OCP_LPM = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4])  # FACTS P.7, fig. 7 of OAI
 OCP_K_W = np.array(
@@ -26,7 +25,7 @@ def plates(water: Water, t_s: float, rack_w: float) -> None:
     s, nominal = water.state, water.hyd.cdu_flow_lpm
     s.cdu_supply_c[:] = 30.0
     s.cdu_flow_lpm[:] = nominal * (1.0 - 0.5 * np.clip((t_s + 0.5 * DT_S - 30.0) / 5.0, 0.0, 1.0))
-    cool_racks(water.racks, water.hyd, s, np.array([rack_w]), np.zeros(1))
+    water.cool(np.array([rack_w]))
 
 
 @with_reference
@@ -79,7 +78,7 @@ def test_plates_follow_the_ocp_table_at_any_flow() -> None:
     for lpm, k_w in zip(OCP_LPM, OCP_K_W, strict=True):
         s.cdu_supply_c[:], s.cdu_flow_lpm[:] = 30.0, lpm * plates_n
         for _ in range(800):
-            cool_racks(water.racks, water.hyd, s, np.array([132e3]), np.zeros(1))
+            water.cool(np.array([132e3]))
         rise_k = s.silicon_c[0] - 30.0 - JUNCTION_RISE_K
         assert rise_k / (132e3 / plates_n) == pytest.approx(k_w, rel=0.02 if lpm > 0.4 else 0.05), lpm
 
