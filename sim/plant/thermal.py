@@ -9,22 +9,23 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, INSIDE, KERNEL, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks
 
 VALVE_KP_PER_K, VALVE_TI_S = 0.1, 40.0  # FACTS P.7 gives k=1 over 10 K; Ti shortened, our lumps are smaller
 CDU_PUMP_UP_S, CDU_PUMP_DOWN_S = 5.0, 1.5
+FILM_STEP = 1e-4  # of the flow; UA is off by less, and a power law for each CDU and step is half of a step's time
 CDU_PUMP_LEAST = 0.05  # of the speed at nominal flow
 
 
 class ThermalState(NamedTuple):
     """Changes in place, step by step. Temperatures in C."""
 
-    silicon_c: Floats  # [R]
+    silicon_c: Floats  # [R] mean of the rack's GPUs
+    coolant_c: Floats  # [R] what its plates see
     fluid_c: Floats  # [R] coolant leaving the rack
     cdu_supply_c: Floats  # [C] to the racks
     cdu_return_c: Floats
@@ -35,6 +36,8 @@ class ThermalState(NamedTuple):
     cdu_w: Floats  # pump power
     valve: Floats  # [C] 0..1
     valve_i: Floats  # integral part
+    film: Floats  # [C, 2] resistance of the secondary and primary side over nominal
+    film_at: Floats  # [C, 2] share of nominal flow that it holds for
     loop_supply_c: Floats  # [L]
     loop_return_c: Floats
     loop_flow_lpm: Floats
@@ -60,6 +63,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
     supply = hyd.cdu_set_c.copy()
     return ThermalState(
         silicon_c=supply[racks.cdu] + 30.0,
+        coolant_c=supply[racks.cdu] + 2.0,
         fluid_c=supply[racks.cdu] + 6.0,
         cdu_supply_c=supply,
         cdu_return_c=supply + 6.0,
@@ -70,6 +74,8 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         cdu_w=np.zeros(c),
         valve=np.full(c, 0.6),
         valve_i=np.full(c, 0.6),
+        film=np.ones((c, 2)),
+        film_at=np.ones((c, 2)),
         loop_supply_c=hyd.loop_set_c.copy(),
         loop_return_c=hyd.loop_set_c + 6.0,
         loop_flow_lpm=0.8 * hyd.loop_flow_lpm,
@@ -90,7 +96,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
     )
 
 
-@njit(cache=True)
+@KERNEL
 def effectiveness(ntu: float, ratio: float) -> float:
     """Counter-flow heat exchanger: share of the greatest possible heat, from NTU and C_min / C_max (Kays, London)."""
     if ratio > 0.9999:
@@ -99,22 +105,36 @@ def effectiveness(ntu: float, ratio: float) -> float:
     return (1.0 - e) / (1.0 - ratio * e)
 
 
-@njit(cache=True)
-def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, mixed_w: Floats) -> float:
+@INSIDE
+def _film(s: ThermalState, c: int, side: int, flow: float) -> float:
+    """Resistance of one side of an exchanger at a share of its nominal flow; followed in steps of FILM_STEP."""
+    if abs(flow - s.film_at[c, side]) > FILM_STEP * flow:
+        s.film_at[c, side], s.film[c, side] = flow, flow**-0.8
+    return float(s.film[c, side])
+
+
+@KERNEL
+def cool_racks(
+    racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, skew_w: Floats, mixed_w: Floats
+) -> float:
     """Step silicon and fluid of each rack; `mixed_w` [C] collects heat to the CDU return; heat stored [J].
+
+    `skew_w` [R] is what the plates carry beyond that because GPUs and plates differ (gpus.py).
 
     Plate law: T_silicon = T_in + w (T_out - T_in) + base * q, which is the OCP plate table (FACTS P.7) in a form
     that also holds when the flow stops.
     """
     stored = 0.0
-    mixed_w[:] = 0.0
+    for c in range(len(mixed_w)):
+        mixed_w[c] = 0.0
     for r in range(len(rack_w)):
         c = racks.cdu[r]
         w_k = s.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c] * racks.flow_share[r]
         inlet, outlet = s.cdu_supply_c[c], s.fluid_c[r]
         moving = min(1.0, 5.0 * s.cdu_flow_lpm[c] / hyd.cdu_flow_lpm[c])
         weight = 1.0 - (1.0 - racks.inlet_weight[r]) * moving
-        plate_w = (s.silicon_c[r] - inlet - weight * (outlet - inlet)) / racks.base_k_w[r]
+        s.coolant_c[r] = inlet + weight * (outlet - inlet)
+        plate_w = (s.silicon_c[r] - s.coolant_c[r]) / racks.base_k_w[r] + skew_w[r]
         to_silicon = (rack_w[r] * racks.liquid_share[r] - plate_w) * DT_S
         to_fluid = (plate_w + w_k * (inlet - outlet)) * DT_S
         silicon = s.silicon_c[r] + to_silicon / racks.silicon_j_k[r]
@@ -126,11 +146,11 @@ def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, m
     return stored
 
 
-@njit(cache=True)
+@KERNEL
 def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
     """Each CDU's valve holds its secondary supply (PI, no wind-up); starts the step's sums over each loop."""
-    s.asked_lpm[:] = 0.0
-    s.mix_w[:] = 0.0
+    for k in range(len(s.mix_w)):
+        s.asked_lpm[k], s.mix_w[k] = 0.0, 0.0
     for c in range(len(hyd.cdu_loop)):
         error = s.cdu_supply_c[c] - s.cdu_target_c[c]
         integral = s.valve_i[c] + VALVE_KP_PER_K * error * DT_S / VALVE_TI_S
@@ -139,7 +159,7 @@ def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
         s.asked_lpm[hyd.cdu_loop[c]] += s.valve[c] * hyd.cdu_primary_lpm[c]
 
 
-@njit(cache=True)
+@KERNEL
 def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) -> float:
     """Step the CDUs: pumps, heat exchanger (eps-NTU, hA ~ flow^0.8 on both sides), both halves; heat stored [J]."""
     stored = 0.0
@@ -154,7 +174,7 @@ def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) 
         q = 0.0
         least = min(c_hot, c_cold)
         if least > 1e-6 * nominal * hyd.cdu_w_lpm_k[c]:
-            film = speed**-0.8 + (primary / hyd.cdu_primary_lpm[c]) ** -0.8
+            film = _film(s, c, 0, speed) + _film(s, c, 1, primary / hyd.cdu_primary_lpm[c])
             eps = effectiveness(hyd.cdu_ua[c] * 2.0 / (film * least), least / max(c_hot, c_cold))
             q = eps * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
         supply = s.cdu_supply_c[c] + (c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q) * DT_S / hyd.cdu_half_j_k[c]
