@@ -13,6 +13,7 @@ NodeKind = Literal["utility_feed", "substation", "transformer", "ups", "switchbo
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+CoolantName = Literal["water", "pg20", "pg25", "pg40"]  # in cooling.COOLANTS
 
 
 def _split(value: object) -> object:
@@ -43,6 +44,7 @@ class Node(SiteModel):
     derating: Annotated[float, Field(gt=0, le=1)] = 1.0  # e.g. 0.8 for continuous load on a standard breaker
     efficiency: Annotated[float, Field(gt=0.5, le=1)] = 1.0  # power out / power in near rating
     trip_curve: str = ""  # name in catalog.TRIP_CURVES
+    reactance: Share | None = None  # in series, per unit on its rating; empty: usual of its kind
 
 
 class Rack(SiteModel):
@@ -67,6 +69,7 @@ class Rack(SiteModel):
     cdu: str
     liquid_share: Share  # of the heat that goes through the CDU; the rest reaches the same loop by rear doors
     actuator: str = "inband"  # name in actuators
+    plate_j_per_k: NonNegative = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
 
 
 class Job(SiteModel):
@@ -94,9 +97,15 @@ class Cdu(SiteModel):
     capacity_w: Positive
     flow_lpm: Positive  # nominal secondary flow
     supply_c: float  # secondary supply set-point
-    coolant: Literal["water", "pg25"] = "pg25"
+    coolant: CoolantName = "pg25"
     pump_w: NonNegative  # in_rack: inside the rack's power; row: load of its own, in equal parts on its feeds
     fed_from: Ids  # nodes that feed its pumps; any one of them is enough
+    external_kpa: Positive = 190.0  # pressure drops at nominal flow: racks with their manifolds (FACTS P.1)
+    exchanger_kpa: NonNegative = 57.0  # its heat exchanger (FACTS P.1: 247 together)
+    filter_kpa: NonNegative = 0.0  # its filter, where it counts apart
+    hold_kpa: Positive | None = None  # its pump holds this over the racks; empty: it holds its flow
+    valve_stroke_s: NonNegative = 5.0  # closed to open
+    valve_ti_s: Positive = 40.0  # integral time of its valve's controller
 
 
 class Loop(SiteModel):
@@ -104,7 +113,7 @@ class Loop(SiteModel):
 
     id: str
     hall: str = ""
-    coolant: Literal["water", "pg25"] = "water"
+    coolant: CoolantName = "water"
     supply_c: float  # design supply
     return_max_c: float  # hottest return that its heat rejection and hoses allow
     flow_lpm: Positive  # design flow with the normal number of pumps

@@ -96,7 +96,7 @@ class Record:
         self._tripped |= tripped
         closed = elec.in_service & self._unfaulted
         self._used = np.maximum(self._used, np.where(closed, elec.heat, 0.0))
-        left_s = times_to_trip(plant.protections, elec.out_w, elec.heat)
+        left_s = times_to_trip(plant.protections, elec.pull_w, elec.heat)
         self._left_s = min(self._left_s, float(left_s[closed].min(initial=np.inf)))
         self.worked.take(plant)
         self._site_w.append(site_w)

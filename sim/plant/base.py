@@ -12,8 +12,8 @@ from drivers.points import Ints
 Bools = NDArray[np.bool_]
 
 DT_S = 0.25  # the plant's only step
-VOLT_DROP = 0.02  # at rated load
-POWER_FACTOR = 0.98  # corrected power supplies and active front ends; one figure for the whole plant
+POWER_FACTOR = 0.98  # of all loads: corrected power supplies and active front ends
+VAR_PER_W = (1.0 / POWER_FACTOR**2 - 1.0) ** 0.5
 
 
 class PlantError(Exception):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drivers.points import Floats, Ints
-from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, VAR_PER_W, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks, Tree
 
@@ -27,6 +27,9 @@ class ElecState(NamedTuple):
     battery_max_j: Floats
     out_w: Floats  # [N] at the node's output: what its meter shows
     loss_w: Floats  # [N]
+    out_var: Floats  # [N] reactive power at its output
+    volt2: Floats  # [N] square of the voltage at its output, per unit
+    pull_w: Floats  # [N] power that its current, or its VA, would carry at nominal voltage and the loads' power factor
     heat: Floats  # [N] 0..1 of the way to a trip
     storage_ok: Bools  # [storage]
     storage_set_w: Floats  # [storage] + is discharge
@@ -45,6 +48,7 @@ class Paths(NamedTuple):
     cdu_on: Bools
     unit_on: Bools
     inflow_w: Floats  # [N] what hangs on a node directly, then with what flows on to its children
+    inflow_var: Floats  # [N] the same, reactive
 
 
 class Flow(NamedTuple):
@@ -74,6 +78,9 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
         battery_max_j=full,
         out_w=np.zeros(n),
         loss_w=np.zeros(n),
+        out_var=np.zeros(n),
+        volt2=np.ones(n),
+        pull_w=np.zeros(n),
         heat=np.zeros(n),
         storage_ok=np.ones(s, dtype=bool),
         storage_set_w=np.zeros(s),
@@ -94,6 +101,7 @@ def start_paths(tree: Tree, racks: Racks, hyd: Hydraulics) -> Paths:
         cdu_on=np.zeros(len(hyd.cdu_loop), dtype=bool),
         unit_on=np.zeros(len(hyd.unit_kind), dtype=bool),
         inflow_w=np.zeros(n),
+        inflow_var=np.zeros(n),
     )
 
 
@@ -188,19 +196,31 @@ def _gather(
 def flow(
     tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, rack_w: Floats, cdu_w: Floats, unit_w: Floats
 ) -> Flow:
-    """Sum racks [R], CDU pumps [C] and cooling units [U] up the tree with its losses."""
+    """Sum racks [R], CDU pumps [C] and cooling units [U] up the tree with its losses, real and reactive.
+
+    A UPS draws its input at the power factor of the other loads. Storage gives real power alone.
+    """
     load_w = _gather(tree, hyd, racks, s, paths, rack_w, cdu_w, unit_w)
-    own_w = paths.inflow_w
+    own_w, own_var = paths.inflow_w, paths.inflow_var
+    for i in range(len(own_w)):
+        own_var[i] = VAR_PER_W * own_w[i]
     storage_error = _storage(tree, s, own_w)
     site_w, loss_w, battery_w = 0.0, 0.0, 0.0
     for i in s.order:
-        out = own_w[i]
+        out, var = own_w[i], own_var[i]
         if s.via[i] >= 0:  # through the tie: neither its meter nor its losses see it
-            s.out_w[i], s.loss_w[i] = 0.0, 0.0
+            s.out_w[i], s.out_var[i], s.loss_w[i] = 0.0, 0.0, 0.0
             own_w[s.via[i]] += out
+            own_var[s.via[i]] += var
             continue
-        s.out_w[i] = out
-        loss = (tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out) if s.live[i] else 0.0
+        s.out_w[i], s.out_var[i] = out, var
+        loss, into_var = 0.0, var
+        if s.live[i] and tree.is_ups[i]:
+            loss = tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out
+        elif s.live[i]:
+            amps2 = (out * out + var * var) / s.volt2[i]
+            loss = tree.c0[i] * s.volt2[i] + tree.r[i] * amps2
+            into_var += tree.x[i] * amps2
         s.loss_w[i] = loss
         loss_w += loss
         into = out + loss
@@ -218,6 +238,7 @@ def flow(
             battery_w -= charge
             into += charge
         own_w[tree.parent[i]] += into
+        own_var[tree.parent[i]] += VAR_PER_W * into if tree.is_ups[i] else into_var
     used = rack_w.sum() + cdu_w.sum() + unit_w.sum() + load_w + loss_w
     given = site_w + battery_w + s.storage_w.sum()
     residual = (abs(given - used) + storage_error / DT_S) / max(used, 1e3)

@@ -22,7 +22,7 @@ from drivers.points import Floats, Ints
 from sim.plant.base import DT_S, INSIDE, KERNEL, LOOP, Bools
 from sim.plant.jobs import LEAST_FREQUENCY, WAIT_SHARE, JobState
 from sim.plant.lanes import larger, smaller
-from sim.plant.network import SILICON_J_PER_K, Gangs, Racks
+from sim.plant.network import Gangs, Racks
 
 SPREAD = 0.04  # of a GPU's wish against its rack's mean, one sigma (part to part, load balance; Sinha et al., SC22)
 LEAK_PER_K = 0.001  # of a GPU's power, a kelvin: a tenth of it leaks, 1 % more of that a kelvin; assumed
@@ -36,7 +36,7 @@ WARM_LOOKS, WARM_STEPS = 24, 40  # of 10 s each
 MOVED = 0.002  # of a limit or a demand: less is not worth a look before its turn
 
 Float32s = NDArray[np.float32]
-F0, F1, HALF, TINY = np.float32(0.0), np.float32(1.0), np.float32(0.5), np.float32(1e-6)
+F0, F1, TINY = np.float32(0.0), np.float32(1.0), np.float32(1e-6)
 LEAK, LEAN = np.float32(LEAK_PER_K), np.float32(LEAK_LEAN)
 PER_K = np.float32(1.0 / (SHUTDOWN_C - THROTTLE_C))
 LEAST_SQUARE = np.float32(LEAST_FREQUENCY**2)
@@ -73,8 +73,11 @@ class GpuState(NamedTuple):
     throttled: Ints  # [R] GPUs that throttle now
 
 
-def start_gpus(racks: Racks, caps_w: Floats, rng: np.random.Generator, *, own_caps: bool) -> GpuState:
-    """Draw each GPU's wish and plate, means 1 in every rack; caps [R] settled and shared out equally."""
+def start_gpus(racks: Racks, caps_w: Floats, skew_w: Floats, rng: np.random.Generator, *, own_caps: bool) -> GpuState:
+    """Draw each GPU's wish and plate, means 1 in every rack; caps [R] settled and shared out equally.
+
+    `skew_w` [R] is thermal.py's, to be kept here.
+    """
     gpus = racks.gpus
     start = np.concatenate(([0], np.cumsum(gpus))).astype(np.int64)
     n, total = len(gpus), int(start[-1])
@@ -102,7 +105,7 @@ def start_gpus(racks: Racks, caps_w: Floats, rng: np.random.Generator, *, own_ca
         drawn=gpus.astype(float),
         greediest=np.maximum.reduceat(wish, start[:-1]).astype(float),
         hottest_k=np.zeros(n),
-        skew_w=np.zeros(n),
+        skew_w=skew_w,
         energy_j=np.zeros(n),
         age=np.zeros(n, dtype=np.int64),
         seen_w=np.zeros((n, 2)),
@@ -146,17 +149,20 @@ def _wants(wish: np.float32, over_k: np.float32) -> np.float32:
 @LOOP
 def _heat_gpus(
     first: int, end: int, wish: Float32s, plate: Float32s, above: Float32s, draw: Float32s, bound: bool, watt: float,
-    mean_w: float, lean: float, g_w_k: float, lift_k: float, even_w: float, dt_jk: float, was_k: float, now_k: float,
+    mean_w: float, lean: float, g_w_k: float, lift_k: float, even_w: float, dt_jk: float, pull: float, was_k: float,
+    now_k: float,
 ) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Step the distances of a rack's GPUs from their mean (trapezoid rule); sums of distances, of distance times
     conductance and of demands, and the largest distance and demand.
 
     `watt` turns what they draw into W, `lean` W of a GPU into the lump's; `lift_k` is the lump over its coolant,
     `even_w` its heat through the plates a GPU, `dt_jk` the time over the heat capacity of one; `was_k` and `now_k`
-    are the mean over the design temperature at the last look and at this.
+    are the mean over the design temperature at the last look and at this. `pull` is half of `dt_jk`, or all of it
+    where a plate holds so little heat that it is at rest at once.
     """
     f_mean, f_lean, f_g, f_lift = np.float32(mean_w), np.float32(lean), np.float32(g_w_k), np.float32(lift_k)
-    f_even, f_dt, f_was, f_now = np.float32(even_w), np.float32(dt_jk), np.float32(was_k), np.float32(now_k)
+    f_even, f_was, f_now = np.float32(even_w), np.float32(was_k), np.float32(now_k)
+    f_dt, f_pull = np.float32(dt_jk), np.float32(pull)
     by_draw, by_wish = np.float32(watt if bound else 0.0), np.float32(0.0 if bound else watt)
     total, flow, wants, top, most = F0, F0, F0, np.float32(-1e9), F0
     for k in range(np.uint64(first), np.uint64(end)):
@@ -164,7 +170,7 @@ def _heat_gpus(
         power = by_draw * draw[k] + by_wish * _wants(wish[k], f_was + old)
         g_k = f_g * plate[k]
         rate = (power - f_mean) * f_lean - g_k * (f_lift + old) + f_even
-        new = old + f_dt * rate / (F1 + HALF * f_dt * g_k)
+        new = old + f_dt * rate / (F1 + f_pull * g_k)
         above[k] = new
         total += new
         flow += new * plate[k]
@@ -183,10 +189,12 @@ def _look(racks: Racks, g: GpuState, r: int, silicon_c: float, coolant_c: float)
     dt_s = max(g.age[r], 1) * DT_S
     gpu_w = max(g.energy_j[r] / dt_s - racks.other_w[r], 0.0)
     g_w_k = 1.0 / (racks.base_k_w[r] * gpus)
+    dt_jk = dt_s * gpus / max(racks.silicon_j_k[r], 1e-3 * gpus)
+    pull = dt_jk if dt_jk * g_w_k > 2.0 else 0.5 * dt_jk
     lift_k, over_k = silicon_c - coolant_c, silicon_c - racks.design_c[r]
     total, flow, wants, top, most = _heat_gpus(
         first, end, g.wish, g.plate, g.above_k, g.draw if bound else g.wish, bound, gpu_w / max(g.drawn[r], 1e-9),
-        gpu_w / gpus, racks.lean[r], g_w_k, lift_k, g_w_k * lift_k + g.skew_w[r] / gpus, dt_s / SILICON_J_PER_K,
+        gpu_w / gpus, racks.lean[r], g_w_k, lift_k, g_w_k * lift_k + g.skew_w[r] / gpus, dt_jk, pull,
         g.over_k[r], over_k,
     )  # fmt: skip
     mean_k = total / gpus

@@ -7,11 +7,11 @@ import numpy as np
 from drivers.points import Floats, Ints
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import CoolingUnit, Site
-from sim.plant.base import Bools, ints
+from sim.plant.base import DT_S, Bools, ints
 
 SECONDARY_KG_PER_W = 550.0 / 1.35e6  # coolant held by a CDU's circuit (CONTROL.md: 550 kg at 1.35 MW)
 DESIGN_DRY_C, DESIGN_WET_C = 36.0, 26.0  # unit capacities hold at these, at the loop's design flow and return
-BEST_NTU = 4.47  # of a heat exchanger at nominal flows (FACTS P.7: Deschutes)
+BEST_NTU = 5.0  # of a heat exchanger at nominal flows (FACTS P.1: Frontier, at least 5; P.7: Deschutes 4.47)
 PUMP, CHILLER, DRY_COOLER, TOWER = 0, 1, 2, 3
 UNIT_KINDS = {"pump": PUMP, "chiller": CHILLER, "dry_cooler": DRY_COOLER, "tower": TOWER}
 
@@ -26,6 +26,12 @@ class Hydraulics(NamedTuple):
     cdu_pump_w: Floats
     cdu_half_j_k: Floats  # supply side, and the same again on the return side
     cdu_ua: Floats
+    cdu_film: Floats  # share of the facility side in the film resistance of its exchanger at nominal flows
+    cdu_head: Floats  # [C, 3] shares of racks, exchanger and filter in the pressure drop at nominal flow
+    cdu_external_kpa: Floats  # drop over its racks at nominal flow
+    cdu_hold: Floats  # share of that which its pump holds; NaN: it holds its flow
+    cdu_valve_ti_s: Floats
+    cdu_valve_step: Floats  # of its stroke in one step
     cdu_primary_lpm: Floats  # with its valve open
     cdu_fed_ptr: Ints
     cdu_fed: Ints
@@ -57,6 +63,7 @@ def compile_hydraulics(site: Site) -> Hydraulics:
     loop_w_k = np.array([COOLANTS[x.coolant].w_per_lpm_k for x in loops])
     per_loop = np.bincount(cdu_loop, weights=capacity, minlength=len(loops))
     primary = loop_flow[cdu_loop] * capacity / per_loop[cdu_loop]
+    head = np.array([(c.external_kpa, c.exchanger_kpa, c.filter_kpa) for c in cdus])
     cdu_ptr, cdu_fed = _feeds(site, [c.fed_from for c in cdus])
     unit_w_k, unit_ntu = _economisers(site)
     unit_ptr, unit_fed = _feeds(site, [u.fed_from for u in units])
@@ -73,6 +80,12 @@ def compile_hydraulics(site: Site) -> Hydraulics:
             primary * loop_w_k[cdu_loop],
             np.array([c.supply_c - loops[k].supply_c for c, k in zip(cdus, cdu_loop, strict=True)]),
         ),
+        cdu_film=_film(site, flow, primary, cdu_loop),
+        cdu_head=head / head.sum(axis=1, keepdims=True),
+        cdu_external_kpa=head[:, 0],
+        cdu_hold=np.array([np.nan if c.hold_kpa is None else c.hold_kpa / c.external_kpa for c in cdus]),
+        cdu_valve_ti_s=np.array([c.valve_ti_s for c in cdus]),
+        cdu_valve_step=DT_S / np.maximum(np.array([c.valve_stroke_s for c in cdus]), DT_S),
         cdu_primary_lpm=primary,
         cdu_fed_ptr=cdu_ptr,
         cdu_fed=cdu_fed,
@@ -95,14 +108,23 @@ def compile_hydraulics(site: Site) -> Hydraulics:
 def _exchanger_ua(heat_w: Floats, hot_w_k: Floats, cold_w_k: Floats, approach_k: Floats) -> Floats:
     """UA that carries the heat at nominal flows with this approach (secondary supply over primary supply) [W/K].
 
-    Counter-flow eps-NTU, solved for NTU. Never better than the best published unit (FACTS P.7: NTU 4.47).
+    Counter-flow eps-NTU, solved for NTU. Never better than the best published unit (BEST_NTU).
     """
     least, most = np.minimum(hot_w_k, cold_w_k), np.maximum(hot_w_k, cold_w_k)
     ratio = np.minimum(least / most, 0.9999)
-    eps = np.clip(heat_w / (least * np.maximum(approach_k + heat_w / hot_w_k, 0.1)), 0.05, 0.98)
+    eps = np.clip(heat_w / (least * np.maximum(approach_k + heat_w / hot_w_k, 0.1)), 0.05, 0.99)
     ntu = np.log((1.0 - eps * ratio) / (1.0 - eps)) / (1.0 - ratio)
     ua: Floats = np.minimum(ntu, BEST_NTU) * least
     return ua
+
+
+def _film(site: Site, flow_lpm: Floats, primary_lpm: Floats, cdu_loop: Ints) -> Floats:
+    """Share of the facility side in the film resistance: h ~ k (m / mu)^0.8 Pr^(1/3) on either side of a plate."""
+    racks, water = [COOLANTS[c.coolant] for c in site.cdus], [COOLANTS[x.coolant] for x in site.loops]
+    warm = flow_lpm**0.8 * np.array([x.film for x in racks])
+    cold = primary_lpm**0.8 * np.array([x.film for x in water])[cdu_loop]
+    share: Floats = warm / (warm + cold)
+    return share
 
 
 def _economisers(site: Site) -> tuple[Floats, Floats]:

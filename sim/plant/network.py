@@ -15,14 +15,15 @@ from sim.plant.base import DT_S, POWER_FACTOR, Bools, PlantError, ints
 from sim.plant.hydraulics import Hydraulics, compile_hydraulics
 
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
-SILICON_J_PER_K = 300.0  # per GPU: plate, package and trapped coolant (FACTS C.3)
 JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
-PLATE_SLOPE_K_LPM_PER_W = 0.0092  # R*V = 0.0092 + 0.01586 V fits the OCP OAI figure within 3 % (FACTS P.7)
-PLATE_BASE_K_PER_W = 0.01586
+PLATE_SLOPE_K_LPM_PER_W = 0.00839  # R*V = 0.00839 + 0.01617 V, least squares over the OCP OAI figure (FACTS P.7)
+PLATE_BASE_K_PER_W = 0.01617
 
 
 class Tree(NamedTuple):
-    """The electrical forest; loss of a node = c0 + c1 |out| + c2 out^2 [W] while it is energised."""
+    """The electrical forest. Loss of a node [W] while it is energised: of a UPS c0 + c1 |out| + c2 out^2, of the others
+    c0 V^2 + r S^2 / V^2 with V per unit.
+    """
 
     up_order: Ints  # [N] children before parents
     parent: Ints  # [N], -1 for a feed
@@ -31,6 +32,9 @@ class Tree(NamedTuple):
     c0: Floats
     c1: Floats
     c2: Floats
+    r: Floats  # series impedance, per unit over its rating [1/VA]
+    x: Floats
+    in_amps: Bools  # rated in current
     rated_w: Floats  # at the plant's power factor
     trip_w: Floats  # derated, protection counts from here
     load_node: Ints  # [loads]
@@ -61,6 +65,7 @@ class Racks(NamedTuple):
     liquid_share: Floats
     flow_share: Floats  # of the CDU's flow
     silicon_j_k: Floats
+    silicon_keep: Floats  # of its distance from rest after one step
     fluid_j_k: Floats
     base_k_w: Floats  # silicon to plate, whole rack
     inlet_weight: Floats  # of the coolant's own rise in the plate's reference temperature
@@ -78,6 +83,9 @@ class Gangs(NamedTuple):
 # No-load, proportional and quadratic part of the loss at rating. Transformers: C57.12 practice, one fifth no-load.
 # UPS: double conversion, fitted to a flat efficiency curve. Conductors: ohmic.
 LOSS_PARTS = {"transformer": (0.2, 0.0, 0.8), "substation": (0.2, 0.0, 0.8), "ups": (0.25, 0.35, 0.4)}
+# Series reactance, per unit on the rating. Transformers: the usual 5.75 % of the C57.12 series at 480 V and 8 % of a
+# substation's; conductors: as large as their resistance.
+REACTANCE = {"transformer": 0.0575, "substation": 0.08}
 NO_LOSS = ("utility_feed", "pdu")  # metered at the site's edge; cords are short
 
 
@@ -128,6 +136,9 @@ def _tree(site: Site) -> Tree:
     rated = np.array([rated_w(n) for n in nodes])
     parts = np.array([(0.0, 0.0, 0.0) if n.kind in NO_LOSS else LOSS_PARTS.get(n.kind, (0.0, 0.0, 1.0)) for n in nodes])
     loss_share = np.array([1.0 / n.efficiency - 1.0 for n in nodes])
+    resistance = parts[:, 2] * loss_share * POWER_FACTOR
+    reactance = [n.reactance if n.reactance is not None else REACTANCE.get(n.kind) for n in nodes]
+    rated_va = rated / POWER_FACTOR
     return Tree(
         up_order=np.argsort(-_depth(site), kind="stable"),
         parent=np.array([index[n.parent] if n.parent else -1 for n in nodes]),
@@ -136,6 +147,9 @@ def _tree(site: Site) -> Tree:
         c0=parts[:, 0] * loss_share * rated,
         c1=parts[:, 1] * loss_share,
         c2=parts[:, 2] * loss_share / rated,
+        r=resistance / rated_va,
+        x=np.array([r if x is None else x for r, x in zip(resistance, reactance, strict=True)]) / rated_va,
+        in_amps=np.array([n.rating_unit == "A" for n in nodes]),
         rated_w=rated,
         trip_w=rated * np.array([n.derating for n in nodes]),
         load_node=ints(index[x.node] for x in site.loads),
@@ -170,6 +184,7 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     least = other + gpus * np.array([GPUS[r.gpu_model].min_cap_w for r in racks])
     tdp = gpus * np.array([GPUS[r.gpu_model].tdp_w for r in racks])
     on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
+    silicon_j_k = np.array([r.plate_j_per_k for r in racks]) * gpus
     base_k_w = PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat
     inlet_weight = PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu]
     return Racks(
@@ -189,7 +204,8 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
         loop=hydraulics.cdu_loop[cdu],
         liquid_share=np.array([r.liquid_share for r in racks]),
         flow_share=share,
-        silicon_j_k=SILICON_J_PER_K * gpus,
+        silicon_j_k=silicon_j_k,
+        silicon_keep=np.exp(-DT_S / np.maximum(silicon_j_k * base_k_w, 1e-9)),
         fluid_j_k=w_k * RACK_FLUID_TAU_S,
         base_k_w=base_k_w,
         inlet_weight=inlet_weight,

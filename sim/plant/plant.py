@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
+from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal, voltage
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -102,7 +102,7 @@ class Plant:
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
         self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
         self._own_caps = site.control.leaf == "gpu"
-        self.gpus = gpus.start_gpus(n.racks, self._caps, gpu_rng, own_caps=self._own_caps)
+        self.gpus = gpus.start_gpus(n.racks, self._caps, self.thermal.skew_w, gpu_rng, own_caps=self._own_caps)
         self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
@@ -140,16 +140,15 @@ class Plant:
         self.thermal.unit_on[:] = unit_on
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
-        heat_off = thermal_step(
-            n.racks, n.hydraulics, self.thermal, rack_w, self.gpus.skew_w, cdu_on, unit_on, self._mixed, dry_c, wet_c
-        )
+        heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow = electrical.flow(
             n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
         )
+        voltage.sag(n.tree, self.elec)
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
         e = self.elec
-        self._trips += protection.protect(self.protections, e.out_w, e.in_service, e.heat, e.tripped)
+        self._trips += protection.protect(self.protections, e.pull_w, e.in_service, e.heat, e.tripped)
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 
@@ -170,9 +169,9 @@ class Plant:
         power_w = np.minimum(s.plateau_w, limit_w)
         cdu_on, unit_on = np.ones(len(self.site.cdus), dtype=bool), np.ones(len(self.site.cooling), dtype=bool)
         dry_c, wet_c = self.director.weather_c(0.0)
-        t, skew_w = self.thermal, self.gpus.skew_w
+        t = self.thermal
         for _ in range(WARM_UP_STEPS):
-            thermal_step(n.racks, n.hydraulics, t, power_w, skew_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
+            thermal_step(n.racks, n.hydraulics, t, power_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         gpus.warm_gpus(n.racks, self.gpus, power_w, t.silicon_c, t.coolant_c)
 
     def _work(self, t_s: float) -> None:
@@ -249,7 +248,7 @@ class Plant:
         e, ids = self.elec, self.site.nodes
         heat = np.where(e.in_service, e.heat, 0.0)
         furthest = int(np.argmax(heat))
-        left_s = protection.times_to_trip(self.protections, e.out_w, e.heat)
+        left_s = protection.times_to_trip(self.protections, e.pull_w, e.heat)
         alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
         handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
         return Truth(

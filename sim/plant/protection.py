@@ -14,7 +14,7 @@ import numpy as np
 from drivers.points import Floats, Ints
 from drivers.site.catalog import TRIP_CURVES, TripCurve
 from drivers.site.model import Node, Site
-from sim.plant.base import ALLOCATING, DT_S, KERNEL, VOLT_DROP, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 
 Edge = tuple[tuple[float, float], ...]
 BREAKER: Edge = ((1.35, 120.0), (2.0, 30.0), (3.0, 8.0), (6.0, 1.0))  # quick side of thermal-magnetic breakers
@@ -45,7 +45,6 @@ class Protections(NamedTuple):
 
     base_w: Floats  # [N] power at multiple 1
     gain: Floats  # [N] of the worst phase over the mean
-    drop: Floats  # [N] voltage lost per unit of load, where current counts
     quiet_w: Floats  # [N] largest power that is continuous
     steps: Ints  # [N]
     multiple: Floats  # [N, P]
@@ -66,13 +65,11 @@ def compile_protections(site: Site, rated_w: Floats, worst_phase: Floats, rng: n
     amps = np.array([n.rating_unit == "A" for n in site.nodes])
     derating = np.array([min(n.derating / c.derating, 1.0) for n, c in zip(site.nodes, curves, strict=True)])
     base_w, gain = rated_w * derating, np.where(amps, worst_phase, 1.0)
-    drop = np.where(amps, VOLT_DROP / rated_w, 0.0)
     full_w = np.array([c.continuous for c in curves]) * base_w
     return Protections(
         base_w=base_w,
         gain=gain,
-        drop=drop,
-        quiet_w=full_w / (gain + full_w * drop) * (1.0 + 1e-12),
+        quiet_w=full_w / gain * (1.0 + 1e-12),
         steps=np.array([len(c.points) for c in curves]),
         multiple=multiple,
         seconds=np.minimum.accumulate(seconds, axis=1),
@@ -93,10 +90,9 @@ def _curve(node: Node) -> TripCurve:
 
 
 @KERNEL
-def _trip_s(p: Protections, i: int, out_w: float) -> float:
+def _trip_s(p: Protections, i: int, pull_w: float) -> float:
     """Time from cold to open at a load that is not continuous [s]."""
-    power = abs(out_w)
-    load = power / p.base_w[i] * p.gain[i] / max(1.0 - p.drop[i] * power, 0.1)
+    load = abs(pull_w) / p.base_w[i] * p.gain[i]
     for k in range(p.steps[i]):
         if load <= p.multiple[i, k]:
             return float(p.seconds[i, k])
@@ -104,15 +100,15 @@ def _trip_s(p: Protections, i: int, out_w: float) -> float:
 
 
 @KERNEL
-def protect(p: Protections, out_w: Floats, in_service: Bools, heat: Floats, tripped: Bools) -> int:
+def protect(p: Protections, pull_w: Floats, in_service: Bools, heat: Floats, tripped: Bools) -> int:
     """One step: `heat` [N] is 0..1 of the way to a trip; what gets there opens. Number of new trips."""
     trips = 0
-    for i in range(len(out_w)):
-        if abs(out_w[i]) <= p.quiet_w[i] or not in_service[i]:
+    for i in range(len(pull_w)):
+        if abs(pull_w[i]) <= p.quiet_w[i] or not in_service[i]:
             if heat[i] > 0.0:
                 heat[i] = max(0.0, heat[i] - DT_S / p.cool_s[i])
             continue
-        heat[i] = min(heat[i] + DT_S / _trip_s(p, i, out_w[i]), 1.0)
+        heat[i] = min(heat[i] + DT_S / _trip_s(p, i, pull_w[i]), 1.0)
         if heat[i] > 1.0 - 1e-9:
             in_service[i] = False
             tripped[i] = True
@@ -121,10 +117,10 @@ def protect(p: Protections, out_w: Floats, in_service: Bools, heat: Floats, trip
 
 
 @ALLOCATING
-def times_to_trip(p: Protections, out_w: Floats, heat: Floats) -> Floats:
+def times_to_trip(p: Protections, pull_w: Floats, heat: Floats) -> Floats:
     """How long each protection stays closed at the load it has now [N, s]."""
-    left = np.full(len(out_w), np.inf)
-    for i in range(len(out_w)):
-        if abs(out_w[i]) > p.quiet_w[i]:
-            left[i] = max(0.0, 1.0 - heat[i]) * _trip_s(p, i, out_w[i])
+    left = np.full(len(pull_w), np.inf)
+    for i in range(len(pull_w)):
+        if abs(pull_w[i]) > p.quiet_w[i]:
+            left[i] = max(0.0, 1.0 - heat[i]) * _trip_s(p, i, pull_w[i])
     return left

@@ -9,7 +9,8 @@ import numpy as np
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
-from sim.plant.base import DT_S, POWER_FACTOR, VOLT_DROP, PlantError
+from sim.plant.base import DT_S, POWER_FACTOR, PlantError
+from sim.plant.cdu import RACK_EXPONENT
 from sim.plant.electrical import ElecState
 from sim.plant.hydraulics import PUMP
 from sim.plant.network import Network
@@ -17,7 +18,6 @@ from sim.plant.thermal import ThermalState
 
 MEAN_STEPS = round(1.0 / DT_S)
 UNBALANCE = 0.004  # of one phase against the mean, one sigma
-HEAD_KPA = 250.0  # secondary pump rise at nominal flow (FACTS P.1: 247)
 DISCONNECTED, CONNECTED = 1.0, 3.0  # SunSpec 802 State
 Column = Callable[[Ints], Floats]
 
@@ -125,13 +125,21 @@ class Readings:
 
     def _node_columns(self) -> dict[str, Column]:
         def line_v(i: Ints) -> Floats:
-            drop = VOLT_DROP * self._mean_w[i] / self._net.tree.rated_w[i]
-            v: Floats = self._volt_v[i] * (1.0 - drop) * self._elec.live[i]
+            v: Floats = self._volt_v[i] * np.sqrt(self._elec.volt2[i]) * self._elec.live[i]
             return v
 
+        def factor(i: Ints) -> Floats:
+            real, reactive = self._elec.out_w[i], self._elec.out_var[i]
+            apparent = np.hypot(real, reactive)
+            pf: Floats = np.where(apparent > 1.0, np.abs(real) / np.maximum(apparent, 1.0), POWER_FACTOR)
+            return pf
+
+        def apparent(i: Ints) -> Floats:
+            va: Floats = np.abs(self._mean_w[i]) / np.maximum(factor(i), 0.05)
+            return va
+
         def amps(i: Ints) -> Floats:
-            va = np.abs(self._mean_w[i]) / POWER_FACTOR
-            a: Floats = va / (np.maximum(line_v(i), 1.0) * np.sqrt(self._three[i]))
+            a: Floats = apparent(i) / (np.maximum(line_v(i), 1.0) * np.sqrt(self._three[i]))
             return a
 
         def current(phase: int) -> Column:
@@ -142,9 +150,9 @@ class Readings:
 
         columns: dict[str, Column] = {
             "power_w": lambda i: self._mean_w[i],
-            "apparent_va": lambda i: np.abs(self._mean_w[i]) / POWER_FACTOR,
-            "reactive_var": lambda i: self._mean_w[i] * np.sqrt(1.0 / POWER_FACTOR**2 - 1.0),
-            "power_factor": lambda i: np.full(len(i), POWER_FACTOR),
+            "apparent_va": apparent,
+            "reactive_var": lambda i: self._elec.out_var[i],
+            "power_factor": factor,
             "frequency_hz": lambda i: np.full(len(i), 60.0),
             "energy_import_wh": lambda i: self._energy_wh[i],
             "volt_v": line_v,
@@ -169,7 +177,7 @@ class Readings:
             "flow_lpm": lambda i: t.cdu_flow_lpm[i],
             "supply_c": lambda i: t.cdu_supply_c[i],
             "return_c": lambda i: t.cdu_return_c[i],
-            "supply_kpa": lambda i: 100.0 + HEAD_KPA * speed(i) ** 2,
+            "supply_kpa": lambda i: 100.0 + hyd.cdu_external_kpa[i] * speed(i) ** RACK_EXPONENT,
             "return_kpa": lambda i: np.full(len(i), 100.0),
             "power_w": lambda i: t.cdu_w[i],
             "pump_pct": lambda i: 100.0 * np.minimum(speed(i), 1.0),

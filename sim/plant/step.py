@@ -2,13 +2,14 @@
 
 from drivers.points import Floats, Ints
 from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
+from sim.plant.cdu import ask_flow, exchange
 from sim.plant.facility import reject, run_pumps
 from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
 from sim.plant.network import Gangs, Racks
 from sim.plant.shedding import ShedState, shed
-from sim.plant.thermal import ThermalState, ask_flow, cool_racks, exchange
+from sim.plant.thermal import ThermalState, cool_racks
 
 
 @KERNEL
@@ -32,7 +33,7 @@ def work_step(
 
 @ALLOCATING
 def thermal_step(
-    racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, skew_w: Floats, cdu_on: Bools, unit_on: Bools,
+    racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, cdu_on: Bools, unit_on: Bools,
     mixed_w: Floats, dry_c: float, wet_c: float,
 ) -> float:  # fmt: skip
     """One step for the heat of `rack_w` [R]; the relative error of its balance.
@@ -42,7 +43,7 @@ def thermal_step(
     s.air_c[0], s.air_c[1] = dry_c, wet_c
     ask_flow(hyd, s)
     run_pumps(hyd, s, unit_on)
-    stored = cool_racks(racks, hyd, s, rack_w, skew_w, mixed_w)
+    stored = cool_racks(racks, hyd, s, rack_w, mixed_w)
     stored += exchange(hyd, s, cdu_on, mixed_w)
     pump_w = 0.0
     for u in range(len(hyd.unit_kind)):

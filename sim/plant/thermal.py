@@ -1,4 +1,4 @@
-"""Heat from silicon to the facility water: plates, rack coolant, CDUs. Pumps and heat rejection: facility.py.
+"""Heat from silicon to the coolant: the water's state, plates and rack coolant. CDUs: cdu.py; the rest: facility.py.
 
 Lumps: silicon and fluid of each rack, supply and return half of each CDU circuit and of each loop. Heat that a rack
 gives to air goes through its rear door into the same loop's return, without delay. Pump power becomes heat of the
@@ -11,14 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from drivers.points import Floats
-from sim.plant.base import DT_S, INSIDE, KERNEL, Bools
+from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks
-
-VALVE_KP_PER_K, VALVE_TI_S = 0.1, 40.0  # FACTS P.7 gives k=1 over 10 K; Ti shortened, our lumps are smaller
-CDU_PUMP_UP_S, CDU_PUMP_DOWN_S = 5.0, 1.5
-FILM_STEP = 1e-4  # of the flow; UA is off by less, and a power law for each CDU and step is half of a step's time
-CDU_PUMP_LEAST = 0.05  # of the speed at nominal flow
 
 
 class ThermalState(NamedTuple):
@@ -26,6 +21,7 @@ class ThermalState(NamedTuple):
 
     silicon_c: Floats  # [R] mean of the rack's GPUs
     coolant_c: Floats  # [R] what its plates see
+    skew_w: Floats  # [R] what they carry beyond that, because GPUs and plates differ (gpus.py)
     fluid_c: Floats  # [R] coolant leaving the rack
     cdu_supply_c: Floats  # [C] to the racks
     cdu_return_c: Floats
@@ -34,10 +30,10 @@ class ThermalState(NamedTuple):
     cdu_target_c: Floats
     cdu_heat_w: Floats  # over the heat exchanger
     cdu_w: Floats  # pump power
-    valve: Floats  # [C] 0..1
-    valve_i: Floats  # integral part
-    film: Floats  # [C, 2] resistance of the secondary and primary side over nominal
-    film_at: Floats  # [C, 2] share of nominal flow that it holds for
+    valve: Floats  # [C] stroke, 0..1
+    valve_i: Floats  # integral part of its controller
+    valve_share: Floats  # of the full flow that it asks
+    pump_i: Floats  # [C] the same of a pump that holds a pressure
     loop_supply_c: Floats  # [L]
     loop_return_c: Floats
     loop_flow_lpm: Floats
@@ -54,16 +50,22 @@ class ThermalState(NamedTuple):
     air_c: Floats  # [2] dry-bulb and wet-bulb outside
     asked_lpm: Floats  # [L] scratch: what the valves ask
     granted: Floats  # [L] scratch: share of it that the pumps deliver
+    at_lpm: Floats  # [C] scratch: flow for which the next two hold
+    warm_film: Floats  # [C] scratch: film resistance of the racks' side over that at nominal flow
+    at_open: Floats  # [C] scratch: share of the facility flow for which the next holds
+    cold_film: Floats  # [C] scratch: film resistance of that side over that at nominal flow
+    pump_share: Floats  # [C] scratch: of the pump's power at nominal flow
     mix_w: Floats  # [L] scratch: heat carried to the return by CDUs and rear doors
 
 
 def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
-    """Near the working point at set-points, pumps on, valves half open."""
+    """Near the working point at set-points, pumps on, valves at 0.8 of their stroke, about half of the flow."""
     c, loops, u = len(hyd.cdu_loop), len(hyd.loop_set_c), len(hyd.unit_kind)
     supply = hyd.cdu_set_c.copy()
     return ThermalState(
         silicon_c=supply[racks.cdu] + 30.0,
         coolant_c=supply[racks.cdu] + 2.0,
+        skew_w=np.zeros(len(racks.cdu)),
         fluid_c=supply[racks.cdu] + 6.0,
         cdu_supply_c=supply,
         cdu_return_c=supply + 6.0,
@@ -72,10 +74,10 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         cdu_target_c=hyd.cdu_set_c.copy(),
         cdu_heat_w=np.zeros(c),
         cdu_w=np.zeros(c),
-        valve=np.full(c, 0.6),
-        valve_i=np.full(c, 0.6),
-        film=np.ones((c, 2)),
-        film_at=np.ones((c, 2)),
+        valve=np.full(c, 0.8),
+        valve_i=np.full(c, 0.8),
+        valve_share=np.ones(c),
+        pump_i=np.ones(c),
         loop_supply_c=hyd.loop_set_c.copy(),
         loop_return_c=hyd.loop_set_c + 6.0,
         loop_flow_lpm=0.8 * hyd.loop_flow_lpm,
@@ -92,37 +94,22 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         air_c=np.full(2, np.nan),
         asked_lpm=np.zeros(loops),
         granted=np.zeros(loops),
+        at_lpm=np.full(c, np.nan),
+        warm_film=np.ones(c),
+        at_open=np.ones(c),
+        cold_film=np.ones(c),
+        pump_share=np.ones(c),
         mix_w=np.zeros(loops),
     )
 
 
 @KERNEL
-def effectiveness(ntu: float, ratio: float) -> float:
-    """Counter-flow heat exchanger: share of the greatest possible heat, from NTU and C_min / C_max (Kays, London)."""
-    if ratio > 0.9999:
-        return ntu / (1.0 + ntu)
-    e = math.exp(-ntu * (1.0 - ratio))
-    return (1.0 - e) / (1.0 - ratio * e)
-
-
-@INSIDE
-def _film(s: ThermalState, c: int, side: int, flow: float) -> float:
-    """Resistance of one side of an exchanger at a share of its nominal flow; followed in steps of FILM_STEP."""
-    if abs(flow - s.film_at[c, side]) > FILM_STEP * flow:
-        s.film_at[c, side], s.film[c, side] = flow, flow**-0.8
-    return float(s.film[c, side])
-
-
-@KERNEL
-def cool_racks(
-    racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, skew_w: Floats, mixed_w: Floats
-) -> float:
+def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, mixed_w: Floats) -> float:
     """Step silicon and fluid of each rack; `mixed_w` [C] collects heat to the CDU return; heat stored [J].
 
-    `skew_w` [R] is what the plates carry beyond that because GPUs and plates differ (gpus.py).
-
     Plate law: T_silicon = T_in + w (T_out - T_in) + base * q, which is the OCP plate table (FACTS P.7) in a form
-    that also holds when the flow stops.
+    that also holds when the flow stops. Each lump takes its exact exponential over the step, so that its time
+    constant may be as short as it likes; heat flows are the means over the step.
     """
     stored = 0.0
     for c in range(len(mixed_w)):
@@ -134,55 +121,20 @@ def cool_racks(
         moving = min(1.0, 5.0 * s.cdu_flow_lpm[c] / hyd.cdu_flow_lpm[c])
         weight = 1.0 - (1.0 - racks.inlet_weight[r]) * moving
         s.coolant_c[r] = inlet + weight * (outlet - inlet)
-        plate_w = (s.silicon_c[r] - s.coolant_c[r]) / racks.base_k_w[r] + skew_w[r]
-        to_silicon = (rack_w[r] * racks.liquid_share[r] - plate_w) * DT_S
-        to_fluid = (plate_w + w_k * (inlet - outlet)) * DT_S
-        silicon = s.silicon_c[r] + to_silicon / racks.silicon_j_k[r]
-        fluid = outlet + to_fluid / racks.fluid_j_k[r]
-        stored += racks.silicon_j_k[r] * (silicon - s.silicon_c[r]) + racks.fluid_j_k[r] * (fluid - outlet)
+        liquid_w = rack_w[r] * racks.liquid_share[r]
+        rest_c = s.coolant_c[r] + racks.base_k_w[r] * (liquid_w - s.skew_w[r])
+        silicon = rest_c + (s.silicon_c[r] - rest_c) * racks.silicon_keep[r]
+        kept_j = racks.silicon_j_k[r] * (silicon - s.silicon_c[r])
+        plate_w = liquid_w - kept_j / DT_S
+        renewed = w_k * DT_S / racks.fluid_j_k[r]  # share of the rack's coolant that leaves in a step
+        if renewed > 1e-6:
+            rest_c = inlet + plate_w / w_k
+            fluid = rest_c + (outlet - rest_c) * math.exp(-renewed)
+        else:
+            fluid = outlet + plate_w * DT_S / racks.fluid_j_k[r]
+        kept_w = racks.fluid_j_k[r] * (fluid - outlet) / DT_S
+        stored += kept_j + kept_w * DT_S
         s.silicon_c[r], s.fluid_c[r] = silicon, fluid
-        mixed_w[c] += w_k * (outlet - s.cdu_return_c[c])
+        mixed_w[c] += w_k * (inlet - s.cdu_return_c[c]) + plate_w - kept_w
         s.mix_w[racks.loop[r]] += rack_w[r] * (1.0 - racks.liquid_share[r])
-    return stored
-
-
-@KERNEL
-def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
-    """Each CDU's valve holds its secondary supply (PI, no wind-up); starts the step's sums over each loop."""
-    for k in range(len(s.mix_w)):
-        s.asked_lpm[k], s.mix_w[k] = 0.0, 0.0
-    for c in range(len(hyd.cdu_loop)):
-        error = s.cdu_supply_c[c] - s.cdu_target_c[c]
-        integral = s.valve_i[c] + VALVE_KP_PER_K * error * DT_S / VALVE_TI_S
-        s.valve_i[c] = min(max(integral, 0.0), 1.0)
-        s.valve[c] = min(max(VALVE_KP_PER_K * error + s.valve_i[c], 0.05), 1.0)
-        s.asked_lpm[hyd.cdu_loop[c]] += s.valve[c] * hyd.cdu_primary_lpm[c]
-
-
-@KERNEL
-def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) -> float:
-    """Step the CDUs: pumps, heat exchanger (eps-NTU, hA ~ flow^0.8 on both sides), both halves; heat stored [J]."""
-    stored = 0.0
-    for c in range(len(hyd.cdu_loop)):
-        loop = hyd.cdu_loop[c]
-        nominal = hyd.cdu_flow_lpm[c]
-        speed = s.cdu_flow_lpm[c] / nominal
-        s.cdu_w[c] = hyd.cdu_pump_w[c] * max(speed, CDU_PUMP_LEAST) ** 3 if powered[c] else 0.0
-        primary = s.valve[c] * hyd.cdu_primary_lpm[c] * s.granted[loop]
-        c_hot = s.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c]
-        c_cold = primary * hyd.loop_w_lpm_k[loop]
-        q = 0.0
-        least = min(c_hot, c_cold)
-        if least > 1e-6 * nominal * hyd.cdu_w_lpm_k[c]:
-            film = _film(s, c, 0, speed) + _film(s, c, 1, primary / hyd.cdu_primary_lpm[c])
-            eps = effectiveness(hyd.cdu_ua[c] * 2.0 / (film * least), least / max(c_hot, c_cold))
-            q = eps * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
-        supply = s.cdu_supply_c[c] + (c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q) * DT_S / hyd.cdu_half_j_k[c]
-        back = s.cdu_return_c[c] + (mixed_w[c] + s.cdu_w[c]) * DT_S / hyd.cdu_half_j_k[c]
-        stored += hyd.cdu_half_j_k[c] * ((supply - s.cdu_supply_c[c]) + (back - s.cdu_return_c[c]))
-        s.cdu_supply_c[c], s.cdu_return_c[c], s.cdu_heat_w[c] = supply, back, q
-        s.mix_w[loop] += q + c_cold * (s.loop_supply_c[loop] - s.loop_return_c[loop])
-        target = s.cdu_target_lpm[c] if powered[c] else 0.0
-        tau = CDU_PUMP_UP_S if powered[c] else CDU_PUMP_DOWN_S
-        s.cdu_flow_lpm[c] += (target - s.cdu_flow_lpm[c]) * DT_S / tau
     return stored

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from drivers.points import Floats
 from sim.plant.base import DT_S
 from sim.plant.gpus import LEAK_PER_K, SHUTDOWN_C, THROTTLE_C
-from sim.plant.network import SILICON_J_PER_K
 from sim.plant.plant import Plant
 
 MILD = {"dry_bulb_c": 25.0, "depression_k": 8.0, "swing_k": 0.0}
@@ -31,6 +30,7 @@ def test_every_gpu_is_its_own_rc_circuit() -> None:
     plant.step(30.0)
     racks, r = plant.network.racks, 1
     g_w_k = of(plant, r, plant.gpus.plate.astype(float)) / (racks.base_k_w[r] * 64)
+    j_k = racks.silicon_j_k[r] / 64
     mine = of(plant, r, plant.gpu_c()).copy()
     least, most = mine.min(), mine.max()
     plant.director.faults.ignores_caps[:] = False
@@ -45,7 +45,7 @@ def test_every_gpu_is_its_own_rc_circuit() -> None:
             heat_w = plant.jobs.power_w[r] * racks.liquid_share[r] / 64 + (power_w - power_w.mean()) * racks.lean[r]
             seen_c = 0.5 * (coolant_c + float(plant.thermal.coolant_c[r]))
             for _ in range(250):
-                mine += 1e-3 / SILICON_J_PER_K * (heat_w - g_w_k * (mine - seen_c))
+                mine += 1e-3 / j_k * (heat_w - g_w_k * (mine - seen_c))
     plants = of(plant, r, plant.gpu_c())
     assert np.abs(plants - mine).max() < 0.1
     assert plants.mean() < np.mean([least, most])  # it really moved
