@@ -108,16 +108,19 @@ def drill(
 
 @app.command("bench")
 def bench(
-    what: Annotated[str, typer.Argument(metavar="allocate|cycle|security|wires|all", help="What to measure.")] = "all",
+    what: Annotated[
+        str, typer.Argument(metavar="allocate|cycle|plant|security|wires|all", help="What to measure.")
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Measure beside a peer in the same run: the allocation beside HiGHS, a cycle with and without the background work,
-    kinds of security beside each other, the reader beside pymodbus's client."""
+    the plant over a simulated day, kinds of security beside each other, the reader beside pymodbus's client."""
     import json
     from collections.abc import Callable
 
     from sim.lab.bench.allocate import bench_allocate
     from sim.lab.bench.cycle import bench_cycle
+    from sim.lab.bench.plant import bench_plant
     from sim.lab.bench.security import bench_security
     from sim.lab.bench.wires import bench_wires
 
@@ -125,6 +128,7 @@ def bench(
     benches: dict[str, Callable[[], dict[str, Any]]] = {
         "allocate": partial(bench_allocate, say),
         "cycle": partial(bench_cycle, say),
+        "plant": partial(bench_plant, say),
         "security": partial(bench_security, say),
         "wires": bench_wires,
     }

@@ -68,7 +68,7 @@ class Record:
         self._envelope, self._loop, self._cdu = _Spells(1), _Spells(len(plan.loop_lpm)), _Spells(len(plan.cdu_cap_w))
         self._tripped = np.zeros(len(plan.site.nodes), dtype=bool)
         self._trip_s = np.full(len(plan.site.nodes), np.nan)
-        self._dead = plant.jobs.dead.copy()
+        self._dead = plant.gpus.lost > 0
         self._uncooled = np.zeros(len(plan.site.racks), dtype=bool)
         self._dark = np.zeros(len(plan.site.racks), dtype=bool)
         self._used, self._left_s = np.zeros(len(plan.site.nodes)), np.inf
@@ -171,7 +171,7 @@ class Record:
 
     def end(self, plant: Plant) -> None:
         """Count what only the end of the run shows."""
-        self._dead_by_heat = int((plant.jobs.dead & ~self._dead & ~self._uncooled).sum())
+        self._dead_by_heat = int(((plant.gpus.lost > 0) & ~self._dead & ~self._uncooled).sum())
 
 
 class _Spells:

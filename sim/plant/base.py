@@ -1,9 +1,10 @@
 """What every part of the plant shares: its step, its one power factor, its error."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from drivers.points import Ints
@@ -12,7 +13,6 @@ Bools = NDArray[np.bool_]
 
 DT_S = 0.25  # the plant's only step
 POWER_FACTOR = 0.98  # of all loads: corrected power supplies and active front ends
-UNCOUNTED: Any = {"_nrt": False}  # for njit: count no array references
 VAR_PER_W = (1.0 / POWER_FACTOR**2 - 1.0) ** 0.5
 
 
@@ -23,3 +23,19 @@ class PlantError(Exception):
 def ints(values: Iterable[int]) -> Ints:
     """Positions as an array, also when there are none."""
     return np.array(list(values), dtype=np.int64)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _compiled(**options: Any) -> Callable[[Function], Function]:
+    """Numba's njit that keeps a function's type; kernels divide as the hardware does."""
+    decorator: Callable[[Function], Function] = njit(error_model="numpy", **options)
+    return decorator
+
+
+# Array references are not counted in a kernel, which would cost more than its work; so it cannot allocate.
+KERNEL = _compiled(cache=True, _nrt=False)
+ALLOCATING = _compiled(cache=True)
+INSIDE = _compiled(forceinline=True, _nrt=False)  # small, or takes whole states, which a call would copy
+LOOP = _compiled(cache=True, _nrt=False, fastmath={"reassoc", "contract", "arcp", "nsz"})  # runs over many at once

@@ -6,10 +6,8 @@ The pump stands between heat exchanger and racks, as in the published units (FAC
 
 import math
 
-from numba import njit
-
 from drivers.points import Floats
-from sim.plant.base import DT_S, UNCOUNTED, Bools
+from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.thermal import ThermalState
 
@@ -18,17 +16,16 @@ VALVE_LEAST = 0.05  # of the stroke
 RANGEABILITY = 50.0  # of an equal-percentage valve: flow ratio of full to least controllable opening (IEC 60534-2-4)
 LOG_RANGEABILITY = math.log(RANGEABILITY)
 AUTHORITY = 0.5  # share of the valve in the pressure drop of its branch at full flow (FACTS P.7)
+FILM_STEP = 1e-4  # of the flow: what goes by its power is followed so closely, and worked out no oftener
 FILM_EXPONENT = 0.8  # h ~ flow^0.8 (FACTS P.7; Dittus, Boelter)
 PUMP_UP_S, PUMP_DOWN_S = 5.0, 1.5
 PUMP_LEAST = 0.05  # of the speed at nominal flow
 PUMP_TI_S = 120.0  # of a pump that holds a pressure, k = 1 over the pressure at nominal flow (FACTS P.7)
-PUMP_TO_COOLANT = (
-    0.52  # wire to water; motor and drive warm the air, which the rear doors bring to the loop (FACTS P.1)
-)
+PUMP_TO_COOLANT = 0.52  # wire to water (FACTS P.1); the rest warms the air, and by the rear doors the loop
 RACK_EXPONENT, EXCHANGER_EXPONENT, FILTER_EXPONENT = 1.85, 2.0, 1.76  # pressure drop ~ flow^n (FACTS P.7)
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def effectiveness(ntu: float, ratio: float) -> float:
     """Counter-flow heat exchanger: share of the greatest possible heat, from NTU and C_min / C_max (Kays, London)."""
     if ratio > 0.9999:
@@ -37,7 +34,7 @@ def effectiveness(ntu: float, ratio: float) -> float:
     return (1.0 - e) / (1.0 - ratio * e)
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def valve_flow(stroke: float) -> float:
     """Flow of an equal-percentage valve with its branch, as share of that at full stroke, constant pressure over both.
 
@@ -47,7 +44,7 @@ def valve_flow(stroke: float) -> float:
     return float(1.0 / math.sqrt(AUTHORITY / phi**2 + 1.0 - AUTHORITY))
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
     """Each CDU's valve holds its secondary supply (PI, no wind-up); starts the step's sums over each loop."""
     for k in range(len(s.mix_w)):
@@ -64,7 +61,7 @@ def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
         s.asked_lpm[hyd.cdu_loop[c]] += s.valve_share[c] * hyd.cdu_primary_lpm[c]
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def _pump_target(hyd: Hydraulics, s: ThermalState, c: int) -> float:
     """Flow that a CDU's pump goes for [L/min]: its target, or what a PI asks that holds the pressure over the racks.
 
@@ -79,7 +76,7 @@ def _pump_target(hyd: Hydraulics, s: ThermalState, c: int) -> float:
     return float(min(max(wanted, 0.0), 1.0) * hyd.cdu_flow_lpm[c])
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def pump_share(rack: float, exchanger: float, filter_: float, speed: float) -> float:
     """Power of a pump at constant efficiency, as share of that at nominal flow, from the shares in the pressure drop.
 
@@ -89,7 +86,7 @@ def pump_share(rack: float, exchanger: float, filter_: float, speed: float) -> f
     return float(speed * head)
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def _follow_flow(hyd: Hydraulics, s: ThermalState, c: int) -> None:
     """What goes by powers of a CDU's secondary flow; as that hardly ever changes, worked out only when it does."""
     speed = s.cdu_flow_lpm[c] / hyd.cdu_flow_lpm[c]
@@ -98,7 +95,7 @@ def _follow_flow(hyd: Hydraulics, s: ThermalState, c: int) -> None:
     s.pump_share[c] = pump_share(hyd.cdu_head[c, 0], hyd.cdu_head[c, 1], hyd.cdu_head[c, 2], max(speed, PUMP_LEAST))
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) -> float:
     """Step the CDUs: pumps, heat exchanger (eps-NTU, h ~ flow^0.8 on both sides), both halves; heat stored [J]."""
     stored = 0.0
@@ -113,7 +110,9 @@ def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) 
         q = 0.0
         least = min(c_hot, c_cold)
         if least > 1e-6 * hyd.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c]:
-            film = hyd.cdu_film[c] * open_share**-FILM_EXPONENT + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
+            if abs(open_share - s.at_open[c]) > FILM_STEP * open_share:
+                s.at_open[c], s.cold_film[c] = open_share, open_share**-FILM_EXPONENT
+            film = hyd.cdu_film[c] * s.cold_film[c] + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
             eps = effectiveness(hyd.cdu_ua[c] / (film * least), least / max(c_hot, c_cold))
             q = eps * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
         into_supply_w = c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q + PUMP_TO_COOLANT * s.cdu_w[c]

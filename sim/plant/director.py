@@ -45,6 +45,7 @@ class Ramp:
     end: Floats
     at_s: Floats
     over_s: Floats
+    done_s: float = 0.0  # all have arrived
 
     @classmethod
     def at_rest(cls, value: Floats) -> "Ramp":
@@ -53,6 +54,8 @@ class Ramp:
 
     def value(self, t_s: float) -> Floats:
         """Where each line is at `t_s`."""
+        if t_s >= self.done_s:
+            return self.end
         gone = np.clip((t_s - self.at_s) / np.maximum(self.over_s, 1e-9), 0.0, 1.0)
         result: Floats = self.start + (self.end - self.start) * np.where(self.over_s > 0.0, gone, 1.0)
         return result
@@ -61,6 +64,7 @@ class Ramp:
         """From where they are at `at_s`, move to `to`."""
         self.start[which] = self.value(at_s)[which]
         self.end[which], self.at_s[which], self.over_s[which] = to, at_s, over_s
+        self.done_s = max(self.done_s, at_s + over_s)
 
 
 @dataclass

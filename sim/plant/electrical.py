@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats, Ints
-from sim.plant.base import DT_S, VAR_PER_W, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, VAR_PER_W, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks, Tree
 
@@ -45,6 +44,9 @@ class Paths(NamedTuple):
     on_b: Floats
     cdu_share: Floats  # per entry of hydraulics.cdu_fed
     unit_share: Floats  # per entry of hydraulics.unit_fed
+    rack_on: Bools  # [R], [C] and [U]: has voltage
+    cdu_on: Bools
+    unit_on: Bools
     inflow_w: Floats  # [N] what hangs on a node directly, then with what flows on to its children
     inflow_var: Floats  # [N] the same, reactive
 
@@ -91,11 +93,19 @@ def start_paths(tree: Tree, racks: Racks, hyd: Hydraulics) -> Paths:
     """All zero until the first step."""
     n, r = len(tree.parent), len(racks.cdu)
     return Paths(
-        np.zeros(r), np.zeros(r), np.zeros(len(hyd.cdu_fed)), np.zeros(len(hyd.unit_fed)), np.zeros(n), np.zeros(n)
+        on_a=np.zeros(r),
+        on_b=np.zeros(r),
+        cdu_share=np.zeros(len(hyd.cdu_fed)),
+        unit_share=np.zeros(len(hyd.unit_fed)),
+        rack_on=np.zeros(r, dtype=bool),
+        cdu_on=np.zeros(len(hyd.cdu_loop), dtype=bool),
+        unit_on=np.zeros(len(hyd.unit_kind), dtype=bool),
+        inflow_w=np.zeros(n),
+        inflow_var=np.zeros(n),
     )
 
 
-@njit(cache=True)
+@KERNEL
 def energise(tree: Tree, s: ElecState) -> None:
     """Voltage from the feeds down; a double-conversion UPS carries on while its battery lasts."""
     for k in range(len(s.order) - 1, -1, -1):
@@ -108,31 +118,33 @@ def energise(tree: Tree, s: ElecState) -> None:
         s.live[i] = s.in_service[i] and (fed or s.on_battery[i]) and s.gap_s[i] <= 0.0
 
 
-@njit(cache=True)
+@KERNEL
 def route(racks: Racks, hyd: Hydraulics, live: Bools, paths: Paths) -> None:
-    """Shares of the moment: a dead side of a rack moves to the other cord, with both dead it is zero."""
+    """Shares of the moment: a dead side of a rack moves to the other cord, with both dead it is zero; who has power."""
     for r in range(len(racks.pdu_a)):
         a, b = live[racks.pdu_a[r]], live[racks.pdu_b[r]]
         if a and b:
             paths.on_a[r], paths.on_b[r] = racks.share_a[r], 1.0 - racks.share_a[r]
         else:
             paths.on_a[r], paths.on_b[r] = (1.0 if a else 0.0), (1.0 if b else 0.0)
-    live_shares(hyd.cdu_fed_ptr, hyd.cdu_fed, live, paths.cdu_share)
-    live_shares(hyd.unit_fed_ptr, hyd.unit_fed, live, paths.unit_share)
+        paths.rack_on[r] = a or b
+    live_shares(hyd.cdu_fed_ptr, hyd.cdu_fed, live, paths.cdu_share, paths.cdu_on)
+    live_shares(hyd.unit_fed_ptr, hyd.unit_fed, live, paths.unit_share, paths.unit_on)
 
 
-@njit(cache=True)
-def live_shares(ptr: Ints, fed: Ints, live: Bools, share: Floats) -> None:
-    """Share of a unit's power on each of its feeds, equal over the live ones, zero when none is."""
+@KERNEL
+def live_shares(ptr: Ints, fed: Ints, live: Bools, share: Floats, on: Bools) -> None:
+    """Share of a unit's power on each of its feeds, equal over the live ones, zero when none is; who has one."""
     for i in range(len(ptr) - 1):
         n = 0
         for k in range(ptr[i], ptr[i + 1]):
             n += live[fed[k]]
         for k in range(ptr[i], ptr[i + 1]):
             share[k] = 1.0 / n if live[fed[k]] else 0.0
+        on[i] = n > 0
 
 
-@njit(cache=True)
+@KERNEL
 def _storage(tree: Tree, s: ElecState, own_w: Floats) -> float:
     """Storage within power, charge and voltage; returns the energy balance error over the step [J]."""
     error = 0.0
@@ -155,13 +167,14 @@ def _storage(tree: Tree, s: ElecState, own_w: Floats) -> float:
     return error
 
 
-@njit(cache=True)
+@KERNEL
 def _gather(
     tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, rack_w: Floats, cdu_w: Floats, unit_w: Floats
 ) -> float:
     """Put everything that hangs directly on a node into the inflow; returns the loads that have voltage [W]."""
     own_w = paths.inflow_w
-    own_w[:] = 0.0
+    for i in range(len(own_w)):
+        own_w[i] = 0.0
     for r in range(len(rack_w)):
         own_w[racks.pdu_a[r]] += rack_w[r] * paths.on_a[r]
         own_w[racks.pdu_b[r]] += rack_w[r] * paths.on_b[r]
@@ -179,7 +192,7 @@ def _gather(
     return load_w
 
 
-@njit(cache=True)
+@ALLOCATING
 def flow(
     tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, rack_w: Floats, cdu_w: Floats, unit_w: Floats
 ) -> Flow:

@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.hydraulics import CHILLER, DESIGN_DRY_C, DRY_COOLER, PUMP, Hydraulics
 from sim.plant.thermal import ThermalState
 
@@ -21,7 +20,7 @@ PUMP_LEAST = 0.2  # of the flow at capacity
 PUMP_HEAD = 0.5  # of the head that stays as flow falls: the farthest valve keeps its pressure
 
 
-@njit(cache=True)
+@KERNEL
 def _pump_wanted(hyd: Hydraulics, s: ThermalState, u: int, powered: Bools) -> bool:
     """A standby pump runs while fewer healthy pumps are left in its loop than belong there."""
     if not hyd.unit_standby[u]:
@@ -37,7 +36,7 @@ def _pump_wanted(hyd: Hydraulics, s: ThermalState, u: int, powered: Bools) -> bo
     return down > 0
 
 
-@njit(cache=True)
+@ALLOCATING
 def run_pumps(hyd: Hydraulics, s: ThermalState, powered: Bools) -> None:
     """Pumps follow what the valves ask, up to what they have; power is flow times head."""
     able = np.zeros(len(hyd.loop_set_c))
@@ -65,7 +64,7 @@ def run_pumps(hyd: Hydraulics, s: ThermalState, powered: Bools) -> None:
             s.unit_w[u] = full_w * share * (PUMP_HEAD + (1.0 - PUMP_HEAD) * share**2) if live else 0.0
 
 
-@njit(cache=True)
+@KERNEL
 def _able(hyd: Hydraulics, s: ThermalState, u: int, spread: float, dry_c: float, wet_c: float) -> float:
     """Greatest heat that a running unit can reject now [W].
 
@@ -86,7 +85,7 @@ def _able(hyd: Hydraulics, s: ThermalState, u: int, spread: float, dry_c: float,
     return min(MOST * capacity, q)
 
 
-@njit(cache=True)
+@ALLOCATING
 def _survey(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c: float) -> None:
     """Fill `unit_able_w`; the water of units that are off goes through the others of their loop."""
     loops = len(hyd.loop_set_c)
@@ -102,7 +101,7 @@ def _survey(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_
         s.unit_able_w[u] = _able(hyd, s, u, spread, dry_c, wet_c) if on else 0.0
 
 
-@njit(cache=True)
+@ALLOCATING
 def reject(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c: float) -> float:
     """Step the loops: rejection holds the supply at its set-point as far as units and weather allow; stored [J].
 
@@ -137,7 +136,7 @@ def reject(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c
     return stored
 
 
-@njit(cache=True)
+@KERNEL
 def _unit_power(hyd: Hydraulics, s: ThermalState, u: int, share: float, dry_c: float) -> None:
     """Fans: cube of speed, heat ~ air^0.8 above free convection; chillers: heat over a COP that falls with lift."""
     able = s.unit_able_w[u]

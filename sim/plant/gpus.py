@@ -1,5 +1,13 @@
-"""GPUs one by one, for sites whose leaf is the GPU: each wants a little more or less than its neighbours.
+"""GPUs one by one: what each wants, what it may have, how hot it is, and what its own protection does about it.
 
+A rack's silicon is one lump in thermal.py, stepped at DT_S; here each GPU keeps its distance from that mean. The
+plates hang in parallel on one coolant, so mean and distances together are each GPU's own RC circuit, and as the
+distances sum to zero the lump holds all of the heat: energy stays exact however rarely the GPUs are looked at. They
+are looked at every LOOK_STEPS (1 s, for time constants of about 12 s: 300 J/K through 0.04 K/W), a quarter of the
+racks each step, and at once where a limit that binds moves or a GPU is hot. Distances are float32: 1e-7 of a few K.
+
+Demand grows with temperature (leakage; nearly linear over the working range: Liu et al., DATE 2007,
+doi 10.1109/DATE.2007.364517; seen on GPUs: Price et al., arXiv 1407.8116). Under a cap leakage takes from the clock.
 Without caps of their own the agent shares its rack's cap out equally. A training rack is as fast as its slowest GPU
 and the others wait for it; GPUs that serve share the load, so the rack's speed is their mean. All of it ends in two
 figures per rack, its speed and the most that it draws running at that speed, which is all that jobs.py takes.
@@ -8,40 +16,107 @@ figures per rack, its speed and the most that it draws running at that speed, wh
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
 from drivers.points import Floats, Ints
-from sim.plant.base import Bools
-from sim.plant.jobs import WAIT_SHARE, JobState, work_speed
+from sim.plant.base import DT_S, INSIDE, KERNEL, LOOP, Bools
+from sim.plant.jobs import LEAST_FREQUENCY, WAIT_SHARE, JobState
+from sim.plant.lanes import larger, smaller
 from sim.plant.network import Gangs, Racks
 
-SPREAD = 0.04  # of a GPU's wish against its rack's mean, one sigma (part-to-part leakage and load balance)
+SPREAD = 0.04  # of a GPU's wish against its rack's mean, one sigma (part to part, load balance; Sinha et al., SC22)
+LEAK_PER_K = 0.001  # of a GPU's power, a kelvin: a tenth of it leaks, 1 % more of that a kelvin; assumed
+LEAK_LEAN = 2.0  # a GPU that wants 1 % more than its rack's mean leaks 2 % more; assumed
+PLATE_SPREAD = 0.05  # of a plate's conductance, one sigma (contact and flow balance; assumed)
 WIDEST = 3.0  # sigmas
 FREE = 4.0  # of nameplate: a GPU whose rack ignores its caps
+THROTTLE_C, SHUTDOWN_C = 89.0, 95.0  # FACTS C.2
+LOOK_STEPS = 4
+WARM_LOOKS, WARM_STEPS = 24, 40  # of 10 s each
+MOVED = 0.002  # of a limit or a demand: less is not worth a look before its turn
+
+Float32s = NDArray[np.float32]
+F0, F1, TINY = np.float32(0.0), np.float32(1.0), np.float32(1e-6)
+LEAK, LEAN = np.float32(LEAK_PER_K), np.float32(LEAK_LEAN)
+PER_K = np.float32(1.0 / (SHUTDOWN_C - THROTTLE_C))
+LEAST_SQUARE = np.float32(LEAST_FREQUENCY**2)
+NO_LIMIT_W, NO_LIMIT_K = 1e9, 1e9
 
 
 class GpuState(NamedTuple):
-    """Changes in place. T GPUs, those of rack r stand from start[r] to start[r + 1]."""
+    """Changes in place. T GPUs, those of rack r stand from start[r] to start[r + 1].
+
+    The fewer arrays of T, the faster: what is not needed for the step is worked out when it is asked for.
+    """
 
     start: Ints  # [R + 1]
-    wish: Floats  # [T] its demand over its rack's mean
-    history: Floats  # [steps, T] caps set by the agents, a ring over the actuators' latency
-    limit_w: Floats  # [T] settled
-    draw_w: Floats  # [T] at the plateau, under the limits
+    wish: Float32s  # [T] its demand over its rack's mean, at the rack's design temperature
+    plate: Float32s  # [T] conductance to the coolant over its rack's mean
+    above_k: Float32s  # [T] temperature over its rack's mean
+    draw: Float32s  # [T] W of GPUs in racks where a limit binds; the others draw what they want
+    off: Float32s  # [T] 1 once its own protection has shut it down
+    history: Float32s  # [steps, T] caps set by the agents, a ring over the actuators' latency; empty without leaf gpu
+    limit_w: Float32s  # [T] settled; empty without leaf gpu
+    bound: Bools  # [R] a limit binds, or a GPU is off
+    over_k: Floats  # [R] the rack's mean over its design temperature, at the last look
+    wanted: Floats  # [R] sum of wishes at their temperatures
+    drawn: Floats  # [R] sum of what its GPUs draw, in the units of draw or of wish
+    greediest: Floats  # [R] largest wish at its temperature over the mean
+    hottest_k: Floats  # [R] largest above_k of a GPU that is on
+    skew_w: Floats  # [R] heat through the plates beyond that of equal GPUs
+    energy_j: Floats  # [R] drawn by the rack since the last look
+    age: Ints  # [R] steps since the last look
+    seen_w: Floats  # [R, 2] limit and demand at the last sharing out
+    share: Floats  # [R] of the demand that the limits allow, at the rack's speed
     reach_w: Floats  # [R] most that the rack draws under its GPUs' limits, at its speed
+    lost: Ints  # [R] GPUs that are off
+    throttled: Ints  # [R] GPUs that throttle now
 
 
-def start_gpus(racks: Racks, gpus: Ints, caps_w: Floats, rng: np.random.Generator) -> GpuState:
-    """Draw each GPU's wish, mean 1 in every rack; caps [R] settled and shared out equally."""
+def start_gpus(racks: Racks, caps_w: Floats, skew_w: Floats, rng: np.random.Generator, *, own_caps: bool) -> GpuState:
+    """Draw each GPU's wish and plate, means 1 in every rack; caps [R] settled and shared out equally.
+
+    `skew_w` [R] is thermal.py's, to be kept here.
+    """
+    gpus = racks.gpus
     start = np.concatenate(([0], np.cumsum(gpus))).astype(np.int64)
-    raw = 1.0 + SPREAD * np.clip(rng.standard_normal(start[-1]), -WIDEST, WIDEST)
-    wish = raw / np.repeat(np.add.reduceat(raw, start[:-1]) / gpus, gpus)
-    share_w = np.repeat(np.maximum(caps_w - racks.other_w, 0.0) / gpus, gpus)
-    history = np.tile(share_w, (int(racks.delay_steps.max(initial=0)) + 1, 1))
-    return GpuState(start, wish, history, share_w.copy(), share_w.copy(), caps_w.copy())
+    n, total = len(gpus), int(start[-1])
+
+    def drawn(sigma: float) -> Float32s:
+        raw = 1.0 + sigma * np.clip(rng.standard_normal(total), -WIDEST, WIDEST)
+        mean_one = raw / np.repeat(np.add.reduceat(raw, start[:-1]) / gpus, gpus)
+        return np.asarray(mean_one, dtype=np.float32)
+
+    wish, plate = drawn(SPREAD), drawn(PLATE_SPREAD)
+    share_w = np.repeat(np.maximum(caps_w - racks.other_w, 0.0) / gpus, gpus) if own_caps else np.zeros(0)
+    ring = int(racks.delay_steps.max(initial=0)) + 1
+    return GpuState(
+        start=start,
+        wish=wish,
+        plate=plate,
+        above_k=np.zeros(total, dtype=np.float32),
+        draw=np.zeros(total, dtype=np.float32),
+        off=np.zeros(total, dtype=np.float32),
+        history=np.tile(share_w.astype(np.float32), (ring, 1)),
+        limit_w=share_w.astype(np.float32),
+        bound=np.zeros(n, dtype=bool),
+        over_k=np.zeros(n),
+        wanted=gpus.astype(float),
+        drawn=gpus.astype(float),
+        greediest=np.maximum.reduceat(wish, start[:-1]).astype(float),
+        hottest_k=np.zeros(n),
+        skew_w=skew_w,
+        energy_j=np.zeros(n),
+        age=np.zeros(n, dtype=np.int64),
+        seen_w=np.zeros((n, 2)),
+        share=np.ones(n),
+        reach_w=caps_w.copy(),
+        lost=np.zeros(n, dtype=np.int64),
+        throttled=np.zeros(n, dtype=np.int64),
+    )
 
 
-@njit(cache=True)
+@KERNEL
 def settle_gpus(racks: Racks, g: GpuState, caps_w: Floats, gpu_cap_w: Ints, step: int, ignores: Bools) -> None:
     """Caps of racks [R] and of their GPUs [R, most], -1 where there is none, act as jobs.settle has it."""
     ring = len(g.history)
@@ -65,45 +140,248 @@ def settle_gpus(racks: Racks, g: GpuState, caps_w: Floats, gpu_cap_w: Ints, step
             g.limit_w[first + i] += (wanted_w - g.limit_w[first + i]) * racks.settle[r]
 
 
-@njit(cache=True)
-def run_gpus(racks: Racks, gangs: Gangs, s: JobState, g: GpuState) -> None:
-    """Speed and reach of each rack from its GPUs; the rack's own limit binds their sum as well."""
-    for r in range(len(racks.gang)):
-        first, end = g.start[r], g.start[r + 1]
-        gpus = end - first
-        other_w = racks.other_w[r]
-        limited_w = g.limit_w[first:end].sum()
-        scale = min(1.0, max(s.limit_w[r] - other_w, 0.0) / max(limited_w, 1.0))
-        plateau_w = max(s.plateau_w[r] - other_w, 0.0) / gpus
-        training = gangs.training[racks.gang[r]]
-        slowest, total = 1.0, 0.0
-        for k in range(first, end):
-            full_w, limit_w = g.wish[k] * plateau_w, g.limit_w[k] * scale
-            speed = 1.0
-            if limit_w < full_w:
-                speed = work_speed(limit_w / full_w, s.static[r], s.compute_share[racks.gang[r]])
-            g.draw_w[k] = speed  # until the slowest is known
-            slowest = min(slowest, speed)
-            total += speed
-        s.speed[r] = slowest if training else total / gpus
-        now_w = plateau_w if training else max(s.demand_w[r] - other_w, 0.0) / gpus
-        reach_w = 0.0
-        for k in range(first, end):
-            most_w = min(g.wish[k] * now_w, g.limit_w[k] * scale)
-            if training:  # part of the time it waits for the slowest
-                base_w = other_w / gpus
-                wait_w = min(base_w + most_w, WAIT_SHARE * (base_w + g.wish[k] * now_w))
-                most_w = wait_w + (base_w + most_w - wait_w) * slowest / g.draw_w[k] - base_w
-            g.draw_w[k] = max(most_w, 0.0)
-            reach_w += most_w
-        g.reach_w[r] = min(other_w + reach_w, s.limit_w[r])
+@INSIDE
+def _wants(wish: np.float32, over_k: np.float32) -> np.float32:
+    """What a GPU wants at `over_k` over its rack's design temperature."""
+    return wish * (F1 + LEAK * (F1 + LEAN * (wish - F1)) * over_k)
 
 
-def gpu_power_w(racks: Racks, g: GpuState, rack_w: Floats, most: int) -> Floats:
-    """What the agents measure at each GPU [R, most], NaN where a rack has fewer, of its rack's power `rack_w` [R]."""
-    gpus = np.diff(g.start)
-    drawn = np.maximum(np.add.reduceat(g.draw_w, g.start[:-1]), 1.0)
-    share = np.maximum(rack_w - racks.other_w, 0.0) / drawn
-    out = np.full((len(gpus), most), np.nan)
-    out[np.arange(most) < gpus[:, None]] = np.rint(g.draw_w * np.repeat(share, gpus))
+@LOOP
+def _heat_gpus(
+    first: int, end: int, wish: Float32s, plate: Float32s, above: Float32s, draw: Float32s, bound: bool, watt: float,
+    mean_w: float, lean: float, g_w_k: float, lift_k: float, even_w: float, dt_jk: float, pull: float, was_k: float,
+    now_k: float,
+) -> tuple[float, float, float, float, float]:  # fmt: skip
+    """Step the distances of a rack's GPUs from their mean (trapezoid rule); sums of distances, of distance times
+    conductance and of demands, and the largest distance and demand.
+
+    `watt` turns what they draw into W, `lean` W of a GPU into the lump's; `lift_k` is the lump over its coolant,
+    `even_w` its heat through the plates a GPU, `dt_jk` the time over the heat capacity of one; `was_k` and `now_k`
+    are the mean over the design temperature at the last look and at this. `pull` is half of `dt_jk`, or all of it
+    where a plate holds so little heat that it is at rest at once.
+    """
+    f_mean, f_lean, f_g, f_lift = np.float32(mean_w), np.float32(lean), np.float32(g_w_k), np.float32(lift_k)
+    f_even, f_was, f_now = np.float32(even_w), np.float32(was_k), np.float32(now_k)
+    f_dt, f_pull = np.float32(dt_jk), np.float32(pull)
+    by_draw, by_wish = np.float32(watt if bound else 0.0), np.float32(0.0 if bound else watt)
+    total, flow, wants, top, most = F0, F0, F0, np.float32(-1e9), F0
+    for k in range(np.uint64(first), np.uint64(end)):
+        old = above[k]
+        power = by_draw * draw[k] + by_wish * _wants(wish[k], f_was + old)
+        g_k = f_g * plate[k]
+        rate = (power - f_mean) * f_lean - g_k * (f_lift + old) + f_even
+        new = old + f_dt * rate / (F1 + f_pull * g_k)
+        above[k] = new
+        total += new
+        flow += new * plate[k]
+        top = larger(top, new)
+        wanted = _wants(wish[k], f_now + new)
+        wants += wanted
+        most = larger(most, wanted)
+    return float(total), float(flow), float(wants), float(top), float(most)
+
+
+@INSIDE
+def _look(racks: Racks, g: GpuState, r: int, silicon_c: float, coolant_c: float) -> None:
+    """Bring the GPUs of a rack to this moment; `coolant_c` is what its plates see."""
+    first, end = g.start[r], g.start[r + 1]
+    gpus, bound = end - first, g.bound[r]
+    dt_s = max(g.age[r], 1) * DT_S
+    gpu_w = max(g.energy_j[r] / dt_s - racks.other_w[r], 0.0)
+    g_w_k = 1.0 / (racks.base_k_w[r] * gpus)
+    dt_jk = dt_s * gpus / max(racks.silicon_j_k[r], 1e-3 * gpus)
+    pull = dt_jk if dt_jk * g_w_k > 2.0 else 0.5 * dt_jk
+    lift_k, over_k = silicon_c - coolant_c, silicon_c - racks.design_c[r]
+    total, flow, wants, top, most = _heat_gpus(
+        first, end, g.wish, g.plate, g.above_k, g.draw if bound else g.wish, bound, gpu_w / max(g.drawn[r], 1e-9),
+        gpu_w / gpus, racks.lean[r], g_w_k, lift_k, g_w_k * lift_k + g.skew_w[r] / gpus, dt_jk, pull,
+        g.over_k[r], over_k,
+    )  # fmt: skip
+    mean_k = total / gpus
+    drift_k = np.float32(mean_k)
+    for k in range(np.uint64(first), np.uint64(end)):
+        g.above_k[k] -= drift_k
+    g.skew_w[r] = g_w_k * (flow - total)
+    g.hottest_k[r], g.over_k[r] = top - mean_k, over_k
+    g.wanted[r], g.greediest[r] = wants, most * gpus / wants
+    g.energy_j[r], g.age[r] = 0.0, 0
+    if not bound:
+        g.drawn[r] = wants
+
+
+@KERNEL
+def warm_gpus(racks: Racks, g: GpuState, rack_w: Floats, silicon_c: Floats, coolant_c: Floats) -> None:
+    """Bring all GPUs to the steady state of their racks' power, mean temperature and coolant [R]."""
+    for r in range(len(rack_w)):
+        for _ in range(WARM_LOOKS):
+            g.age[r] = WARM_STEPS
+            g.energy_j[r] = rack_w[r] * WARM_STEPS * DT_S
+            _look(racks, g, r, silicon_c[r], coolant_c[r])
+
+
+@INSIDE
+def _protect(g: GpuState, r: int, silicon_c: float) -> None:
+    """What is beyond the shutdown temperature goes off for good; counts what throttles."""
+    g.throttled[r], g.lost[r] = 0, 0
+    top = -1e9
+    for k in range(g.start[r], g.start[r + 1]):
+        hot_c = silicon_c + g.above_k[k]
+        if hot_c >= SHUTDOWN_C:
+            g.off[k] = F1
+        if g.off[k] > F0:
+            g.lost[r] += 1
+            continue
+        top = max(top, g.above_k[k])
+        g.throttled[r] += hot_c > THROTTLE_C
+    g.hottest_k[r] = top
+
+
+@LOOP
+def _run_gpus(
+    first: int, end: int, wish: Float32s, above: Float32s, off: Float32s, some_off: float, limit: Float32s,
+    draw: Float32s, even_w: float, scale: float, full_w: float, static: float, compute: float, room_w: float,
+    least_w: float, throttle_k: float, over_k: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Speed of each GPU under its limit, left in `draw`; the slowest and the sum of those that are on."""
+    f_even, f_scale, f_full, f_least = np.float32(even_w), np.float32(scale), np.float32(full_w), np.float32(least_w)
+    f_static, f_room, f_hot = np.float32(static), np.float32(room_w), np.float32(throttle_k)
+    gain, a, rest = np.float32(1.0 / (1.0 - static)), np.float32(compute), np.float32(1.0 - compute)
+    f_off, f_over = np.float32(some_off), np.float32(over_k)
+    slowest, total = F1, F0
+    for k in range(np.uint64(first), np.uint64(end)):
+        cool = smaller(F1, larger(F0, F1 - (above[k] - f_hot) * PER_K))
+        lim = smaller(f_even + f_scale * limit[k], f_least + f_room * cool)
+        share = lim / (f_full * _wants(wish[k], f_over + above[k]))
+        f = np.sqrt(larger((share - f_static) * gain, LEAST_SQUARE))
+        dark = f_off * off[k]
+        speed = smaller(F1, f / (a + rest * f)) * (F1 - dark)
+        draw[k] = speed
+        slowest = smaller(slowest, speed + dark)
+        total += speed
+    return float(slowest), float(total)
+
+
+@LOOP
+def _draw_gpus(
+    first: int, end: int, wish: Float32s, above: Float32s, off: Float32s, some_off: float, limit: Float32s,
+    draw: Float32s, even_w: float, scale: float, now_w: float, base_w: float, slowest: float, room_w: float,
+    least_w: float, throttle_k: float, over_k: float,
+) -> float:  # fmt: skip
+    """Power of each GPU, whose speed stands in `draw`, left there; their sum [W]. A `slowest` of 0: nobody waits."""
+    f_even, f_scale, f_now, f_least = np.float32(even_w), np.float32(scale), np.float32(now_w), np.float32(least_w)
+    f_base, f_room, f_hot = np.float32(base_w), np.float32(room_w), np.float32(throttle_k)
+    f_slow, f_off, f_over = np.float32(slowest), np.float32(some_off), np.float32(over_k)
+    share, waits = np.float32(WAIT_SHARE), np.float32(1.0 if slowest > 0.0 else 0.0)
+    total = F0
+    for k in range(np.uint64(first), np.uint64(end)):
+        cool = smaller(F1, larger(F0, F1 - (above[k] - f_hot) * PER_K))
+        lim = smaller(f_even + f_scale * limit[k], f_least + f_room * cool)
+        full = f_now * _wants(wish[k], f_over + above[k])
+        most = f_base + smaller(full, lim)
+        idle = waits * (most - smaller(most, share * (f_base + full)))  # less than it runs at while it waits
+        power = most - f_base - idle * (F1 - f_slow / larger(draw[k], TINY))
+        power = larger(power, F0) * (F1 - f_off * off[k])
+        draw[k] = power
+        total += power
+    return float(total)
+
+
+@INSIDE
+def _share_out(
+    racks: Racks, gangs: Gangs, s: JobState, g: GpuState, r: int, silicon_c: float, own: bool, free: bool
+) -> None:
+    """Speed of a rack and what its GPUs draw, where a limit or heat binds some of them."""
+    first, end = g.start[r], g.start[r + 1]
+    gpus = end - first
+    other_w, wanted, over_k = racks.other_w[r], g.wanted[r], silicon_c - racks.design_c[r]
+    even_w, scale = (FREE * racks.max_w[r] if free else max(s.limit_w[r] - other_w, 0.0)) / gpus, 0.0
+    if own:
+        given_w = 0.0
+        for k in range(first, end):
+            given_w += g.limit_w[k]
+        even_w, scale = 0.0, min(1.0, max(s.limit_w[r] - other_w, 0.0) / max(given_w, 1.0))
+    training, some_off = gangs.training[racks.gang[r]], 1.0 if g.lost[r] else 0.0
+    limit, off = (g.limit_w if own else g.wish), (g.off if g.lost[r] else g.wish)  # else not looked at
+    hot = g.throttled[r] > 0
+    least_w = (racks.least_w[r] - other_w) / gpus
+    room_w = (racks.max_w[r] - racks.least_w[r]) / gpus if hot else NO_LIMIT_W
+    throttle_k = THROTTLE_C - silicon_c if hot else NO_LIMIT_K
+    full_w = max(s.plateau_w[r] - other_w, 1e-3) / wanted
+    slowest, total = _run_gpus(
+        first, end, g.wish, g.above_k, off, some_off, limit, g.draw, even_w, scale, full_w, s.static[r],
+        s.compute_share[racks.gang[r]], room_w, least_w, throttle_k, over_k,
+    )  # fmt: skip
+    s.speed[r] = slowest if training else total / gpus
+    now_w = full_w if training else max(s.demand_w[r] - other_w, 1e-3) / wanted
+    g.drawn[r] = _draw_gpus(
+        first, end, g.wish, g.above_k, off, some_off, limit, g.draw, even_w, scale, now_w, other_w / gpus,
+        slowest if training else 0.0, room_w, least_w, throttle_k, over_k,
+    )  # fmt: skip
+    g.share[r] = g.drawn[r] / (now_w * wanted)
+
+
+@KERNEL
+def run_gpus(
+    racks: Racks, gangs: Gangs, s: JobState, g: GpuState, silicon_c: Floats, coolant_c: Floats, ignores: Bools,
+    step: int, own: bool,
+) -> None:  # fmt: skip
+    """Speed and reach of each rack from its GPUs; the rack's own limit binds their sum as well.
+
+    `silicon_c`, `coolant_c` [R] of thermal.py; `own`: GPUs have caps of their own; no cap reaches those of a rack
+    that `ignores` [R] its caps.
+    """
+    n = len(racks.gang)
+    for r in range(n):
+        g.energy_j[r] += s.power_w[r] * DT_S
+        g.age[r] += 1
+        hot = silicon_c[r] + g.hottest_k[r] > THROTTLE_C
+        due = hot or r * LOOK_STEPS // n == step % LOOK_STEPS  # neighbours in memory together
+        if due:
+            _look(racks, g, r, silicon_c[r], coolant_c[r])
+            if hot or g.throttled[r] > 0:
+                _protect(g, r, silicon_c[r])
+                s.throttled[r] = g.throttled[r] > 0
+                s.dead[r] = s.dead[r] or g.lost[r] == g.start[r + 1] - g.start[r]
+        limit_w, other_w = s.limit_w[r], racks.other_w[r]
+        full_w = max(s.plateau_w[r] - other_w, 1e-3)
+        even = not own and not hot and g.lost[r] == 0
+        if even and (ignores[r] or limit_w - other_w >= full_w * g.greediest[r]):
+            s.speed[r], g.reach_w[r] = 1.0, limit_w
+            if g.bound[r]:
+                g.bound[r], g.drawn[r], g.seen_w[r, 0] = False, g.wanted[r], 0.0
+            continue
+        now_w = s.plateau_w[r] if gangs.training[racks.gang[r]] else s.demand_w[r]
+        moved = abs(limit_w - g.seen_w[r, 0]) > MOVED * limit_w or abs(now_w - g.seen_w[r, 1]) > MOVED * now_w
+        if due or moved or own:
+            _share_out(racks, gangs, s, g, r, silicon_c[r], own, ignores[r])
+            g.bound[r], g.seen_w[r, 0], g.seen_w[r, 1] = True, limit_w, now_w
+        g.reach_w[r] = min(other_w + g.share[r] * max(now_w - other_w, 0.0), limit_w)
+
+
+def gpu_wants(racks: Racks, g: GpuState, silicon_c: Floats) -> Floats:
+    """What every GPU wants at its temperature, over what its rack's mean wants at design temperature [T]."""
+    over_k = g.above_k + np.repeat(silicon_c - racks.design_c, racks.gpus)
+    wants: Floats = g.wish * (1.0 + LEAK_PER_K * (1.0 + LEAK_LEAN * (g.wish - 1.0)) * over_k)
+    return wants
+
+
+def gpu_power_w(racks: Racks, g: GpuState, rack_w: Floats, silicon_c: Floats) -> Floats:
+    """Power of every GPU [T, W], of its rack's power `rack_w` [R]; the rack is `other_w` and their sum."""
+    draw = np.where(np.repeat(g.bound, racks.gpus), g.draw, gpu_wants(racks, g, silicon_c))
+    drawn = np.add.reduceat(draw, g.start[:-1])
+    per_draw = np.maximum(rack_w - racks.other_w, 0.0) / np.maximum(drawn, 1e-9)
+    power_w: Floats = draw * np.repeat(per_draw, racks.gpus)
+    return power_w
+
+
+def gpu_c(racks: Racks, g: GpuState, silicon_c: Floats) -> Floats:
+    """Silicon temperature of every GPU [T, C]; `silicon_c` [R] is their racks' mean."""
+    c: Floats = np.repeat(silicon_c, racks.gpus) + g.above_k
+    return c
+
+
+def by_rack(racks: Racks, values: Floats) -> Floats:
+    """Values of GPUs [T] as a table [R, most], NaN where a rack has fewer."""
+    out = np.full((len(racks.gpus), int(racks.gpus.max())), np.nan)
+    out[np.arange(out.shape[1]) < racks.gpus[:, None]] = values
     return out

@@ -9,10 +9,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.network import Gangs, Racks
 
 LEAST_FREQUENCY = 0.05
@@ -20,8 +19,8 @@ EDGE = 0.06  # share of a period that the slope between compute and communicatio
 WAIT_SHARE = 0.55  # draw of a rack that waits for slower ones, of its plateau (busy polling)
 CHECKPOINT_SHARE = 0.5  # usual draw while a checkpoint is written, of the plateau
 CHECKPOINT_SLOPE_S = 0.5  # a B200 node goes 7.4 of its 10 kW from one second to the next (FACTS P.3)
-THROTTLE_C, SHUTDOWN_C = 89.0, 95.0  # FACTS C.2
 NOISE_TAU_S = 8.0
+STIR_S = 1.0  # step of inference's noise and bursts
 
 
 class JobState(NamedTuple):
@@ -84,12 +83,12 @@ def start_jobs(racks: Racks, gangs: Gangs, rng: np.random.Generator) -> JobState
     )
 
 
-@njit(cache=True)
+@KERNEL
 def settle(racks: Racks, s: JobState, caps_w: Floats, history: Floats, head: int, ignores: Bools) -> None:
     """Caps in force [R] act after the actuator's latency and settle as first order; `history` [K, R] is a ring."""
     ring = len(history)
-    history[head] = caps_w
     for r in range(len(caps_w)):
+        history[head, r] = caps_w[r]
         wanted = history[(head - racks.delay_steps[r]) % ring, r]
         step = racks.resolution_w[r]
         wanted = max(math.floor(wanted / step) * step, racks.least_w[r])
@@ -98,27 +97,14 @@ def settle(racks: Racks, s: JobState, caps_w: Floats, history: Floats, head: int
         s.limit_w[r] += (min(wanted, racks.max_w[r]) - s.limit_w[r]) * racks.settle[r]
 
 
-@njit(cache=True)
-def guard_silicon(racks: Racks, s: JobState, silicon_c: Floats) -> None:
-    """The GPUs' own protection: throttle from 89 C, off for good at 95 C (FACTS C.2)."""
-    for r in range(len(silicon_c)):
-        over = (silicon_c[r] - THROTTLE_C) / (SHUTDOWN_C - THROTTLE_C)
-        s.throttled[r] = over > 0.0
-        if over >= 1.0:
-            s.dead[r] = True
-        if over > 0.0:
-            room = racks.max_w[r] - racks.least_w[r]
-            s.limit_w[r] = min(s.limit_w[r], racks.least_w[r] + room * max(0.0, 1.0 - over))
-
-
-@njit(cache=True)
+@KERNEL
 def work_speed(power_share: float, static: float, compute: float) -> float:
     """Throughput as share of full at a share of full GPU power."""
     f = math.sqrt(max((power_share - static) / (1.0 - static), LEAST_FREQUENCY**2))
     return min(1.0, 1.0 / (compute / f + 1.0 - compute))
 
 
-@njit(cache=True)
+@KERNEL
 def _area(x: float, comm: float) -> float:
     """Integral from 0 to x periods of the wave that is 1 in compute, 0 in communication, with finite slopes."""
     whole = math.floor(x)
@@ -135,7 +121,7 @@ def _area(x: float, comm: float) -> float:
     return whole * (high + EDGE) + area
 
 
-@njit(cache=True)
+@KERNEL
 def wave(phase: float, advance: float, comm: float) -> float:
     """Mean of the compute/communication wave while the phase moves by `advance` periods."""
     if advance < 1e-9:
@@ -143,7 +129,7 @@ def wave(phase: float, advance: float, comm: float) -> float:
     return (_area(phase + advance, comm) - _area(phase, comm)) / advance
 
 
-@njit(cache=True)
+@KERNEL
 def _checkpoint(s: JobState, g: int, t_s: float) -> float:
     """1 while a gang writes its checkpoint, with slopes; 0 otherwise."""
     every = float(s.checkpoint_every_s[g])
@@ -154,46 +140,49 @@ def _checkpoint(s: JobState, g: int, t_s: float) -> float:
     return max(0.0, min(1.0, min(into, end + CHECKPOINT_SLOPE_S - into) / CHECKPOINT_SLOPE_S))
 
 
-@njit(cache=True)
-def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, shock: Floats, start: Floats) -> None:
-    """Plateau of every rack and demand of inference, scaled by `day`; `shock` [R] is normal, `start` [G] uniform."""
+@KERNEL
+def stir(racks: Racks, gangs: Gangs, s: JobState, shock: Floats, start: Floats) -> None:
+    """A second of inference's ups and downs; `shock` [R] is normal, `start` [G] uniform."""
     for g in range(len(gangs.racks)):
-        s.burst[g] *= 1.0 - DT_S / 45.0
-        if not gangs.training[g] and start[g] < DT_S / 400.0:  # a burst every 400 s or so
+        s.burst[g] *= 1.0 - STIR_S / 45.0
+        if not gangs.training[g] and start[g] < STIR_S / 400.0:  # a burst every 400 s or so
             s.burst[g] += 0.15
-    keep = DT_S / NOISE_TAU_S
+    keep = STIR_S / NOISE_TAU_S
+    for r in range(len(racks.gang)):
+        if not gangs.training[racks.gang[r]]:
+            s.noise[r] += -s.noise[r] * keep + 0.02 * math.sqrt(2.0 * keep) * shock[r]
+
+
+@KERNEL
+def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, wanted: Floats) -> None:
+    """Plateau of every rack and demand of inference, scaled by `day`.
+
+    `wanted` [R] sums up what the rack's GPUs want at their temperatures, each in units of its mean at design.
+    """
     for r in range(len(racks.gang)):
         g = racks.gang[r]
+        other_w, most_w, idle_w = racks.other_w[r], racks.max_w[r], racks.idle_w[r]
+        warm = wanted[r] / racks.gpus[r]
         share = s.share[g] * (1.0 + s.spread[r])
         if not gangs.training[g]:
-            s.noise[r] += -s.noise[r] * keep + 0.02 * math.sqrt(2.0 * keep) * shock[r]
             share = s.share[g] * day * (1.0 + s.burst[g])
-            wish = (share + s.noise[r]) * racks.max_w[r]
-            s.demand_w[r] = min(max(wish, racks.idle_w[r]), racks.max_w[r])
-        s.plateau_w[r] = min(max(share * racks.max_w[r], racks.idle_w[r]), racks.max_w[r])
+            wish_w = other_w + ((share + s.noise[r]) * most_w - other_w) * warm
+            s.demand_w[r] = min(max(wish_w, idle_w), most_w)
+        s.plateau_w[r] = min(max(other_w + (share * most_w - other_w) * warm, idle_w), most_w)
 
 
-@njit(cache=True)
-def speeds(racks: Racks, s: JobState) -> None:
-    """Speed of each rack under its limit, whose GPUs are all alike."""
-    for r in range(len(racks.gang)):
-        s.speed[r] = 1.0
-        if s.limit_w[r] < s.plateau_w[r]:
-            gpu = (s.limit_w[r] - racks.other_w[r]) / max(s.plateau_w[r] - racks.other_w[r], 1.0)
-            s.speed[r] = work_speed(gpu, s.static[r], s.compute_share[racks.gang[r]])
-
-
-@njit(cache=True)
+@KERNEL
 def _pace(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats) -> None:
     """A gang runs at the pace of its slowest living rack, and waits while one of them is shed."""
-    s.pace[:] = 1.0
+    for g in range(len(s.pace)):
+        s.pace[g] = 1.0
     for r in range(len(racks.gang)):
         if powered[r] and not s.dead[r] and gangs.training[racks.gang[r]]:
             speed = 0.0 if hold_w[r] < np.inf else s.speed[r]
             s.pace[racks.gang[r]] = min(s.pace[racks.gang[r]], speed)
 
 
-@njit(cache=True)
+@KERNEL
 def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats, reach_w: Floats, t_s: float) -> None:
     """Power of each rack and demand of training over this step (means, so that energy is exact).
 

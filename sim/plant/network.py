@@ -58,6 +58,7 @@ class Racks(NamedTuple):
     delay_steps: Ints  # actuator latency
     settle: Floats  # share of the way to a new cap gone in one step
     resolution_w: Floats
+    gpus: Ints
     gang: Ints
     cdu: Ints
     loop: Ints
@@ -68,6 +69,8 @@ class Racks(NamedTuple):
     fluid_j_k: Floats
     base_k_w: Floats  # silicon to plate, whole rack
     inlet_weight: Floats  # of the coolant's own rise in the plate's reference temperature
+    design_c: Floats  # silicon at nameplate with design flow and supply: powers of the site are meant there
+    lean: Floats  # heat into plates at nameplate over power of GPUs
 
 
 class Gangs(NamedTuple):
@@ -183,6 +186,7 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
     silicon_j_k = np.array([r.plate_j_per_k for r in racks]) * gpus
     base_k_w = PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat
+    inlet_weight = PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu]
     return Racks(
         pdu_a=np.array([index[r.pdu_a] for r in racks]),
         pdu_b=np.array([index[r.pdu_b] for r in racks]),
@@ -194,6 +198,7 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
         delay_steps=np.array([round(a.latency_s / DT_S) for a in act]),
         settle=np.array([1.0 - np.exp(-DT_S / a.settle_s) for a in act]),
         resolution_w=np.array([a.resolution_w for a in act]),
+        gpus=gpus.astype(np.int64),
         gang=gang_of,
         cdu=cdu,
         loop=hydraulics.cdu_loop[cdu],
@@ -203,5 +208,7 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
         silicon_keep=np.exp(-DT_S / np.maximum(silicon_j_k * base_k_w, 1e-9)),
         fluid_j_k=w_k * RACK_FLUID_TAU_S,
         base_k_w=base_k_w,
-        inlet_weight=PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu],
+        inlet_weight=inlet_weight,
+        design_c=hydraulics.cdu_set_c[cdu] + heat * (inlet_weight / w_k + base_k_w),
+        lean=heat / np.maximum(max_w - other, 1.0),
     )

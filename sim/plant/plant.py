@@ -19,10 +19,11 @@ from sim.plant.events import Scenario
 from sim.plant.network import compile_network
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
-from sim.plant.step import thermal_step
+from sim.plant.step import thermal_step, work_step
 from sim.plant.supplies import supply_loss_w
 
 WARM_UP_STEPS = 2400
+STIR_STEPS = round(jobs.STIR_S / DT_S)
 BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
 
 
@@ -53,8 +54,11 @@ class Truth:
     trip_state_max: float  # furthest on its way to a trip, of the nodes in service: 0 cold, 1 open
     worst_trip_node: str
     least_trip_s: float  # shortest time that any of them stays closed at the load it has now
-    throttled: int  # racks, now
-    shut_down: int  # racks, all time
+    throttled: int  # racks of which a GPU throttles by heat, now
+    shut_down: int  # racks of which a GPU has shut itself down by heat, all time
+    gpus_throttled: int  # now
+    gpus_shut_down: int  # all time
+    hottest_gpu_c: float
     shed: int  # racks on a rung of the shed ladder or starting again after one, now
     hottest_loop: str
     hottest_loop_c: float  # return
@@ -99,14 +103,13 @@ class Plant:
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
         self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
-        counts = np.array([r.gpus for r in site.racks], dtype=np.int64)
-        fine = site.control.leaf == "gpu"
-        self.gpus = gpus.start_gpus(n.racks, counts, self._caps, gpu_rng) if fine else None
-        self._most_gpus = int(counts.max())
+        self._own_caps = site.control.leaf == "gpu"
+        self.gpus = gpus.start_gpus(n.racks, self._caps, self.thermal.skew_w, gpu_rng, own_caps=self._own_caps)
         self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
         self._steps, self._trips = 0, 0
+        self._restless, self._in_service = True, b""
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
@@ -133,11 +136,9 @@ class Plant:
         n, t_s = self.network, self.t_s
         self.director.apply(t_s)
         self._caps = self.agents.step(self.start_s + t_s)
-        switches.supply(n.tree, self.ties, self.elec)
-        electrical.route(n.racks, n.hydraulics, self.elec.live, self._paths)
+        self._supply()
         self._work(t_s)
-        cdu_on = _any_share(n.hydraulics.cdu_fed_ptr, self._paths.cdu_share) & self.thermal.cdu_ok
-        unit_on = _any_share(n.hydraulics.unit_fed_ptr, self._paths.unit_share)
+        cdu_on, unit_on = self._paths.cdu_on & self.thermal.cdu_ok, self._paths.unit_on
         self.thermal.unit_on[:] = unit_on
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
@@ -153,46 +154,50 @@ class Plant:
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 
+    def _supply(self) -> None:
+        """Who has voltage; looked at again only when something could have changed it."""
+        n, in_service = self.network, self.elec.in_service.tobytes()
+        if self._restless or in_service != self._in_service:
+            self._in_service = in_service
+            self._restless = switches.supply(n.tree, self.ties, self.elec)
+            electrical.route(n.racks, n.hydraulics, self.elec.live, self._paths)
+
     def _warm_up(self) -> None:
         """Bring the water to the working point of the first step, as if the plant had run for ten minutes."""
-        n = self.network
+        n, s = self.network, self.jobs
         self.director.apply(0.0)
-        jobs.demand(n.racks, n.gangs, self.jobs, 1.0, np.zeros(len(self.site.racks)), np.ones(len(n.gang_names)))
-        limit_w = np.where(self.director.faults.ignores_caps, n.racks.max_w, self.jobs.limit_w)
-        power_w = np.minimum(self.jobs.plateau_w, limit_w)
+        jobs.demand(n.racks, n.gangs, s, 1.0, self.gpus.wanted)
+        limit_w = np.where(self.director.faults.ignores_caps, n.racks.max_w, s.limit_w)
+        power_w = np.minimum(s.plateau_w, limit_w)
         cdu_on, unit_on = np.ones(len(self.site.cdus), dtype=bool), np.ones(len(self.site.cooling), dtype=bool)
+        dry_c, wet_c = self.director.weather_c(0.0)
+        t = self.thermal
         for _ in range(WARM_UP_STEPS):
-            thermal_step(
-                n.racks,
-                n.hydraulics,
-                self.thermal,
-                power_w,
-                cdu_on,
-                unit_on,
-                self._mixed,
-                *self.director.weather_c(0.0),
-            )
+            thermal_step(n.racks, n.hydraulics, t, power_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
+        gpus.warm_gpus(n.racks, self.gpus, power_w, t.silicon_c, t.coolant_c)
 
     def _work(self, t_s: float) -> None:
-        n, s = self.network, self.jobs
-        powered = (self._paths.on_a + self._paths.on_b) > 0.0
-        ring = len(self._history)
-        jobs.settle(n.racks, s, self._caps, self._history, self._steps % ring, self.director.faults.ignores_caps)
-        shedding.shed(
-            n.racks, self.shedding, s, self.agents.holder.shed, self._steps, self.director.faults.ignores_caps
+        n, s, holder = self.network, self.jobs, self.agents.holder
+        if self._steps % STIR_STEPS == 0:
+            shock, start = self._rng.standard_normal(len(self.site.racks)), self._rng.random(len(n.gang_names))
+            jobs.stir(n.racks, n.gangs, s, shock, start)
+        work_step(
+            n.racks,
+            n.gangs,
+            s,
+            self.gpus,
+            self.shedding,
+            self.thermal,
+            self._caps,
+            self._history,
+            holder.gpu_cap_w,
+            holder.shed,
+            self.director.faults.ignores_caps,
+            self._paths.rack_on,
+            self._steps,
+            self.director.day(t_s),
+            t_s,
         )
-        jobs.guard_silicon(n.racks, s, self.thermal.silicon_c)
-        shock = self._rng.standard_normal(len(self.site.racks))
-        burst = self._rng.random(len(n.gang_names))
-        jobs.demand(n.racks, n.gangs, s, self.director.day(t_s), shock, burst)
-        if self.gpus is None:
-            jobs.speeds(n.racks, s)
-        else:
-            per_gpu = self.agents.holder.gpu_cap_w
-            gpus.settle_gpus(n.racks, self.gpus, self._caps, per_gpu, self._steps, self.director.faults.ignores_caps)
-            gpus.run_gpus(n.racks, n.gangs, s, self.gpus)
-        reach_w = s.limit_w if self.gpus is None else self.gpus.reach_w
-        jobs.draw(n.racks, n.gangs, s, powered, self.shedding.hold_w, reach_w, t_s)
 
     def accept_lease(self, lease: Lease) -> Ints:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
@@ -221,9 +226,19 @@ class Plant:
 
     def _gpu_w(self) -> Floats | None:
         """What the agents measure at each GPU [R, most], NaN where a rack has fewer; None with leaf rack."""
-        if self.gpus is None:
+        if not self._own_caps:
             return None
-        return gpus.gpu_power_w(self.network.racks, self.gpus, self.readings.rack_mean_w(), self._most_gpus)
+        racks = self.network.racks
+        power_w = gpus.gpu_power_w(racks, self.gpus, self.readings.rack_mean_w(), self.thermal.silicon_c)
+        return gpus.by_rack(racks, np.rint(power_w))
+
+    def gpu_power_w(self) -> Floats:
+        """Power of every GPU over the last step [T, W], rack by rack; a rack is its `other_w` and their sum."""
+        return gpus.gpu_power_w(self.network.racks, self.gpus, self.jobs.power_w, self.thermal.silicon_c)
+
+    def gpu_c(self) -> Floats:
+        """Silicon temperature of every GPU [T, C], rack by rack."""
+        return gpus.gpu_c(self.network.racks, self.gpus, self.thermal.silicon_c)
 
     def truth(self) -> Truth:
         """What really is."""
@@ -263,7 +278,10 @@ class Plant:
             worst_trip_node=ids[furthest].id if heat[furthest] > 0.0 else "",
             least_trip_s=float(left_s[e.in_service].min(initial=np.inf)),
             throttled=int(s.throttled.sum()),
-            shut_down=int(s.dead.sum()),
+            shut_down=int((self.gpus.lost > 0).sum()),
+            gpus_throttled=int(self.gpus.throttled.sum()),
+            gpus_shut_down=int(self.gpus.lost.sum()),
+            hottest_gpu_c=float((self.thermal.silicon_c + self.gpus.hottest_k).max()),
             shed=int(np.isfinite(self.shedding.hold_w).sum()),
             hottest_loop=self.site.loops[hottest].id,
             hottest_loop_c=float(self.thermal.loop_return_c[hottest]),
@@ -272,9 +290,3 @@ class Plant:
             dry_bulb_c=self.director.weather_c(self.t_s)[0],
             work=float(s.work.sum()),
         )
-
-
-def _any_share(ptr: Ints, share: Floats) -> np.ndarray:
-    total = np.concatenate([[0.0], np.cumsum(share)])
-    live: np.ndarray = (total[ptr[1:]] - total[ptr[:-1]]) > 0.5
-    return live

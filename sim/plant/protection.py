@@ -10,12 +10,11 @@ the 80 % are for heat over hours.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats, Ints
 from drivers.site.catalog import TRIP_CURVES, TripCurve
 from drivers.site.model import Node, Site
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 
 Edge = tuple[tuple[float, float], ...]
 BREAKER: Edge = ((1.35, 120.0), (2.0, 30.0), (3.0, 8.0), (6.0, 1.0))  # quick side of thermal-magnetic breakers
@@ -100,7 +99,7 @@ def _curve(node: Node) -> TripCurve:
     return TripCurve(points, False, "assumed", longest, holds, BREAKER_COOL_S, derating)
 
 
-@njit(cache=True)
+@KERNEL
 def _trip_s(p: Protections, i: int, pull_w: float) -> float:
     """Time from cold to open at a load that is not continuous [s]."""
     load = abs(pull_w) / p.base_w[i] * p.gain[i]
@@ -110,7 +109,7 @@ def _trip_s(p: Protections, i: int, pull_w: float) -> float:
     return DT_S
 
 
-@njit(cache=True)
+@KERNEL
 def protect(p: Protections, pull_w: Floats, in_service: Bools, heat: Floats, tripped: Bools) -> int:
     """One step: `heat` [N] is 0..1 of the way to a trip; what gets there opens. Number of new trips."""
     trips = 0
@@ -127,7 +126,7 @@ def protect(p: Protections, pull_w: Floats, in_service: Bools, heat: Floats, tri
     return trips
 
 
-@njit(cache=True)
+@ALLOCATING
 def times_to_trip(p: Protections, pull_w: Floats, heat: Floats) -> Floats:
     """How long each protection stays closed at the load it has now [N, s]."""
     left = np.full(len(pull_w), np.inf)

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.lease import Shed
 from drivers.points import Floats, Ints
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.jobs import JobState
 from sim.plant.network import Racks
 
@@ -33,12 +32,12 @@ def start_shedding(racks: Racks) -> ShedState:
     return ShedState(history, np.zeros(n), np.zeros(n), np.full(n, np.inf))
 
 
-@njit(cache=True)
+@KERNEL
 def shed(racks: Racks, s: ShedState, jobs: JobState, rungs: Ints, step: int, ignores: Bools) -> None:
     """Racks follow their rungs [R] after the actuator's latency; an open outlet acts at once, on any rack."""
     ring = len(s.history)
-    s.history[step % ring] = rungs
     for r in range(len(rungs)):
+        s.history[step % ring, r] = rungs[r]
         rung = NONE if ignores[r] else s.history[(step - racks.delay_steps[r]) % ring, r]
         if rungs[r] == OFF or rung == OFF:
             s.down_s[r], s.start_s[r] = SHUTDOWN_S, START_S

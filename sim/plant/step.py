@@ -1,17 +1,37 @@
-"""One step of the water and its balance: the order in which heat moves."""
+"""The two halves of a step, each one call: what racks draw, and where their heat goes. In this order it happens."""
 
-from numba import njit
-
-from drivers.points import Floats
-from sim.plant.base import DT_S, Bools
+from drivers.points import Floats, Ints
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.cdu import ask_flow, exchange
 from sim.plant.facility import reject, run_pumps
+from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
-from sim.plant.network import Racks
+from sim.plant.jobs import JobState, demand, draw, settle
+from sim.plant.network import Gangs, Racks
+from sim.plant.shedding import ShedState, shed
 from sim.plant.thermal import ThermalState, cool_racks
 
 
-@njit(cache=True)
+@KERNEL
+def work_step(
+    racks: Racks, gangs: Gangs, s: JobState, g: GpuState, shedding: ShedState, t: ThermalState, caps_w: Floats,
+    history: Floats, gpu_cap_w: Ints, rungs: Ints, ignores: Bools, powered: Bools, step: int, day: float, t_s: float,
+) -> None:  # fmt: skip
+    """One step of work and power under caps [R] in force, GPUs' caps [R, most] (none: no columns) and rungs [R].
+
+    `ignores` [R] obey nothing, `powered` [R] have voltage; `day` scales inference.
+    """
+    own = gpu_cap_w.shape[1] > 0
+    settle(racks, s, caps_w, history, step % len(history), ignores)
+    shed(racks, shedding, s, rungs, step, ignores)
+    demand(racks, gangs, s, day, g.wanted)
+    if own:
+        settle_gpus(racks, g, caps_w, gpu_cap_w, step, ignores)
+    run_gpus(racks, gangs, s, g, t.silicon_c, t.coolant_c, ignores, step, own)
+    draw(racks, gangs, s, powered, shedding.hold_w, g.reach_w, t_s)
+
+
+@ALLOCATING
 def thermal_step(
     racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, cdu_on: Bools, unit_on: Bools,
     mixed_w: Floats, dry_c: float, wet_c: float,

@@ -9,11 +9,10 @@ over: break before make, UPS below ride through it. Bypasses and plain breakers 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.electrical import ElecState, energise
 from sim.plant.network import Tree
 
@@ -47,9 +46,9 @@ def compile_ties(site: Site) -> Ties:
     )
 
 
-@njit(cache=True)
-def supply(tree: Tree, ties: Ties, s: ElecState) -> None:
-    """One step of the ties, and who has voltage after it."""
+@ALLOCATING
+def supply(tree: Tree, ties: Ties, s: ElecState) -> bool:
+    """One step of the ties, and who has voltage after it; whether time alone may change it."""
     energise(tree, s)
     changed = False
     for t in range(len(ties.delay_s)):
@@ -62,9 +61,16 @@ def supply(tree: Tree, ties: Ties, s: ElecState) -> None:
     if changed:
         _reorder(tree, s)
         energise(tree, s)
+    for t in range(len(ties.delay_s)):
+        if ties.closed[t] >= 0 or ties.dead_s[t, 0] > 0.0 or ties.dead_s[t, 1] > 0.0:
+            return True
+    for i in range(len(s.live)):
+        if s.on_battery[i] or s.gap_s[i] > 0.0:
+            return True
+    return changed
 
 
-@njit(cache=True)
+@KERNEL
 def _close(ties: Ties, s: ElecState, t: int, side: int) -> bool:
     """Close tie `t` towards its `side` when that has been dead for long enough."""
     bus, source = ties.bus[t, side], ties.bus[t, 1 - side]
@@ -82,7 +88,7 @@ def _close(ties: Ties, s: ElecState, t: int, side: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@KERNEL
 def _open(tree: Tree, ties: Ties, s: ElecState, t: int) -> bool:
     """Open tie `t` when the own source of the side that it feeds is back, at once if the other side has died."""
     bus, source = ties.bus[t, ties.closed[t]], ties.bus[t, 1 - ties.closed[t]]
@@ -91,13 +97,13 @@ def _open(tree: Tree, ties: Ties, s: ElecState, t: int) -> bool:
     if not own or (ties.back_s[t] <= RETURN_S and s.live[source]):
         return False
     ties.closed[t] = -1
-    ties.dead_s[t, :] = 0.0
+    ties.dead_s[t, 0], ties.dead_s[t, 1] = 0.0, 0.0
     s.via[bus] = -1
     s.gap_s[bus] = BREAK_S - DT_S  # this step is part of it
     return True
 
 
-@njit(cache=True)
+@KERNEL
 def _hangs_on(s: ElecState, node: int, above: int) -> bool:
     """Whether `node` gets its power from `above`."""
     while node >= 0:
@@ -107,7 +113,7 @@ def _hangs_on(s: ElecState, node: int, above: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@ALLOCATING
 def _reorder(tree: Tree, s: ElecState) -> None:
     """Who feeds whom now, and the order in which power is summed up: from the farthest to the feeds."""
     n = len(tree.parent)

@@ -9,10 +9,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from drivers.points import Floats
-from sim.plant.base import DT_S, Bools
+from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks
 
@@ -20,7 +19,9 @@ from sim.plant.network import Racks
 class ThermalState(NamedTuple):
     """Changes in place, step by step. Temperatures in C."""
 
-    silicon_c: Floats  # [R]
+    silicon_c: Floats  # [R] mean of the rack's GPUs
+    coolant_c: Floats  # [R] what its plates see
+    skew_w: Floats  # [R] what they carry beyond that, because GPUs and plates differ (gpus.py)
     fluid_c: Floats  # [R] coolant leaving the rack
     cdu_supply_c: Floats  # [C] to the racks
     cdu_return_c: Floats
@@ -51,6 +52,8 @@ class ThermalState(NamedTuple):
     granted: Floats  # [L] scratch: share of it that the pumps deliver
     at_lpm: Floats  # [C] scratch: flow for which the next two hold
     warm_film: Floats  # [C] scratch: film resistance of the racks' side over that at nominal flow
+    at_open: Floats  # [C] scratch: share of the facility flow for which the next holds
+    cold_film: Floats  # [C] scratch: film resistance of that side over that at nominal flow
     pump_share: Floats  # [C] scratch: of the pump's power at nominal flow
     mix_w: Floats  # [L] scratch: heat carried to the return by CDUs and rear doors
 
@@ -61,6 +64,8 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
     supply = hyd.cdu_set_c.copy()
     return ThermalState(
         silicon_c=supply[racks.cdu] + 30.0,
+        coolant_c=supply[racks.cdu] + 2.0,
+        skew_w=np.zeros(len(racks.cdu)),
         fluid_c=supply[racks.cdu] + 6.0,
         cdu_supply_c=supply,
         cdu_return_c=supply + 6.0,
@@ -91,12 +96,14 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         granted=np.zeros(loops),
         at_lpm=np.full(c, np.nan),
         warm_film=np.ones(c),
+        at_open=np.ones(c),
+        cold_film=np.ones(c),
         pump_share=np.ones(c),
         mix_w=np.zeros(loops),
     )
 
 
-@njit(cache=True)
+@KERNEL
 def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, mixed_w: Floats) -> float:
     """Step silicon and fluid of each rack; `mixed_w` [C] collects heat to the CDU return; heat stored [J].
 
@@ -105,15 +112,17 @@ def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, m
     constant may be as short as it likes; heat flows are the means over the step.
     """
     stored = 0.0
-    mixed_w[:] = 0.0
+    for c in range(len(mixed_w)):
+        mixed_w[c] = 0.0
     for r in range(len(rack_w)):
         c = racks.cdu[r]
         w_k = s.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c] * racks.flow_share[r]
         inlet, outlet = s.cdu_supply_c[c], s.fluid_c[r]
         moving = min(1.0, 5.0 * s.cdu_flow_lpm[c] / hyd.cdu_flow_lpm[c])
         weight = 1.0 - (1.0 - racks.inlet_weight[r]) * moving
+        s.coolant_c[r] = inlet + weight * (outlet - inlet)
         liquid_w = rack_w[r] * racks.liquid_share[r]
-        rest_c = inlet + weight * (outlet - inlet) + racks.base_k_w[r] * liquid_w
+        rest_c = s.coolant_c[r] + racks.base_k_w[r] * (liquid_w - s.skew_w[r])
         silicon = rest_c + (s.silicon_c[r] - rest_c) * racks.silicon_keep[r]
         kept_j = racks.silicon_j_k[r] * (silicon - s.silicon_c[r])
         plate_w = liquid_w - kept_j / DT_S

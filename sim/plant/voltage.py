@@ -8,16 +8,14 @@ hold their voltage. There are no tap changers.
 
 import math
 
-from numba import njit
-
-from sim.plant.base import POWER_FACTOR, UNCOUNTED
+from sim.plant.base import KERNEL, POWER_FACTOR
 from sim.plant.electrical import ElecState
 from sim.plant.network import Tree
 
 LEAST = 0.25  # of the nominal voltage squared; below it a branch would have collapsed
 
 
-@njit(cache=True, error_model="numpy", **UNCOUNTED)
+@KERNEL
 def sag(tree: Tree, s: ElecState) -> None:
     """Fill `volt2` and `pull_w`, from the feeds down; a dead node keeps its nominal voltage, which nobody sees."""
     for k in range(len(s.order) - 1, -1, -1):

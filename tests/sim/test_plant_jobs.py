@@ -42,7 +42,7 @@ def test_the_plateau_is_the_peak_and_swings_go_down_from_it() -> None:
     assert max(seen) <= plateau_w * 1.0141
     assert max(seen) >= plateau_w
     assert min(seen) == pytest.approx(0.65 * max(seen), rel=0.01)
-    assert plant.truth().plateau_w[0] == pytest.approx(max(seen), rel=1e-9)
+    assert plant.truth().plateau_w[0] == pytest.approx(max(seen), rel=5e-3)  # silicon is cooler by now: it leaks less
 
 
 def test_a_gang_swings_together() -> None:
@@ -106,7 +106,7 @@ def test_a_gang_runs_at_the_pace_of_its_slowest_rack() -> None:
     pace = float(plant.jobs.pace[gang])
     assert pace == pytest.approx(float(plant.jobs.speed[0]))
     assert pace < 0.7
-    assert plant.jobs.work[gang] - work[gang] == pytest.approx(3 * pace * 10.0, rel=1e-6)
+    assert plant.jobs.work[gang] - work[gang] == pytest.approx(3 * pace * 10.0, rel=1e-3)
     assert plant.truth().rack_w[1] < 80000  # waits for the slow one
 
 
