@@ -10,7 +10,8 @@ from helpers_opendss import Solved, solve
 from drivers.points import Floats
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
-from sim.plant import electrical, voltage
+from sim.plant import electrical, switches, voltage
+from sim.plant.base import DT_S
 from sim.plant.network import Network, compile_network
 
 
@@ -25,7 +26,10 @@ class Flowing:
 
 
 def at_rest(site: Site, share: float, seed: int, out: tuple[str, ...] = ()) -> Flowing:
-    """Racks at random powers around `share` of nameplate, pumps and cooling at their ratings times `share`."""
+    """Racks at random powers around `share` of nameplate, pumps and cooling at their ratings times `share`.
+
+    Elements that are `out` have been so for a minute: ties have closed, batteries are empty.
+    """
     net, rng = compile_network(site), np.random.default_rng(seed)
     tree, racks, hyd = net.tree, net.racks, net.hydraulics
     s, paths = electrical.start_electrical(tree, 120.0), electrical.start_paths(tree, racks, hyd)
@@ -35,17 +39,20 @@ def at_rest(site: Site, share: float, seed: int, out: tuple[str, ...] = ()) -> F
         s.in_service[site.node_index[name]] = False
     rack_w: Floats = racks.max_w * share * rng.uniform(0.8, 1.0, len(site.racks))
     cdu_w, unit_w = share * hyd.cdu_pump_w, share * hyd.unit_power_w
-    electrical.energise(tree, s)
+    ties = switches.compile_ties(site)
+    for _ in range(round(60.0 / DT_S)):
+        switches.supply(tree, ties, s)
     electrical.route(racks, hyd, s.live, paths)
     for _ in range(12):
         electrical.flow(tree, hyd, racks, s, paths, rack_w, cdu_w, unit_w)
         voltage.sag(tree, s)
-    return Flowing(site, net, s, _direct_w(site, set(out), rack_w, cdu_w, unit_w))
+    dark = {n.id for n, live in zip(site.nodes, s.live, strict=True) if not live}
+    return Flowing(site, net, s, _direct_w(site, dark, rack_w, cdu_w, unit_w))
 
 
-def _direct_w(site: Site, out: set[str], rack_w: Floats, cdu_w: Floats, unit_w: Floats) -> dict[str, float]:
+def _direct_w(site: Site, dark: set[str], rack_w: Floats, cdu_w: Floats, unit_w: Floats) -> dict[str, float]:
     """What hangs on each node, worked out from the tables."""
-    alive = {n.id: not out.intersection(site.ancestors(n.id)) for n in site.nodes}
+    alive = {n.id: n.id not in dark for n in site.nodes}
     direct: dict[str, float] = defaultdict(float)
     for rack, w in zip(site.racks, rack_w, strict=True):
         sides = {rack.pdu_a: rack.share_a, rack.pdu_b: 1.0 - rack.share_a}
@@ -90,15 +97,29 @@ def test_hall(share: float) -> None:
         assert f.state.out_var[i] == pytest.approx(theirs.source_var[feed], rel=0.01)
 
 
-def test_hall_with_a_transformer_out() -> None:
+def test_hall_with_a_ups_out() -> None:
     """Dual-corded racks on one cord each: the others carry up to twice their current, four times their loss."""
     site = resolve_site("hall")
     f = at_rest(site, 0.75, seed=4, out=("h1b1u1",))
-    out = {n.id for n in site.nodes if "h1b1u1" in site.ancestors(n.id)}
-    theirs = solve(site, f.direct_w, {n.id for n in site.nodes} - out)
-    loss, volt = compare(f, theirs)
+    dark = {n.id for n in site.nodes if "h1b1u1" in site.ancestors(n.id)}
+    loss, volt = compare(f, solve(site, f.direct_w, {n.id for n in site.nodes} - dark))
     assert abs(loss) < 0.02
     assert volt < 0.002
+
+
+def test_hall_with_a_mechanical_transformer_out_and_its_tie_closed() -> None:
+    """The other transformer feeds both switchboards; the tie itself has no impedance and no meter."""
+    site = resolve_site("hall")
+    f = at_rest(site, 0.6, seed=6, out=("h1mtb",))
+    assert f.state.live.sum() == len(site.nodes) - 1
+    tied = [n.model_copy(update={"parent": "h1msa", "efficiency": 1.0}) if n.id == "h1msb" else n for n in site.nodes]
+    behind = site.model_copy(update={"nodes": tuple(tied)})
+    loss, volt = compare(f, solve(behind, f.direct_w, {n.id for n in site.nodes} - {"h1mtb"}))
+    assert abs(loss) < 0.02
+    assert volt < 0.002
+    normal = at_rest(site, 0.6, seed=6)
+    board = site.node_index["h1msb"]
+    assert f.state.volt2[board] < normal.state.volt2[board]
 
 
 def test_colossus() -> None:
