@@ -46,12 +46,12 @@ def test_rack_coolant_after_a_step_of_load(load: float, flow: float, seconds: fl
     s, racks, hyd = water.state, water.racks, water.hyd
     s.fluid_c[:], s.cdu_supply_c[:] = 30.0, 30.0
     s.cdu_flow_lpm[:] = flow * hyd.cdu_flow_lpm
-    steps, rack_w = round(seconds / DT_S), np.array([132e3 * load])
+    steps, rack_w = round(seconds / DT_S), np.full(2, 66e3 * load)
     stored_j = sum(water.cool(rack_w) for _ in range(steps))
-    w_k = float(s.cdu_flow_lpm[0] * hyd.cdu_w_lpm_k[0])
+    w_k = 0.5 * float(s.cdu_flow_lpm[0] * hyd.cdu_w_lpm_k[0])
     rise_k = rack_w[0] / w_k * (1.0 - np.exp(-steps * DT_S * w_k / racks.fluid_j_k[0]))
     assert s.fluid_c[0] - 30.0 == pytest.approx(rise_k, rel=1e-9)
-    assert stored_j == pytest.approx(racks.fluid_j_k[0] * rise_k, rel=1e-9)
+    assert stored_j == pytest.approx(2.0 * racks.fluid_j_k[0] * rise_k, rel=1e-9)
 
 
 @given(load=st.floats(0.1, 1.0), seconds=st.floats(1.0, 40.0))
@@ -60,7 +60,7 @@ def test_silicon_after_a_step_of_load_over_still_coolant(load: float, seconds: f
     """One RC: the rise of silicon over coolant that keeps its temperature is q R (1 - exp(-t / R C))."""
     water = Water("frontier_cdu")
     s, racks = water.state, water.racks
-    steps, rack_w = round(seconds / DT_S), np.full(3, 4e5 * load)
+    steps, rack_w = round(seconds / DT_S), np.full(24, 5e4 * load)
     s.silicon_c[:], s.cdu_supply_c[:] = 28.0, 28.0
     for _ in range(steps):
         s.fluid_c[:] = 28.0
@@ -77,9 +77,9 @@ def test_no_flow_warms_the_coolant_by_its_heat() -> None:
     s.cdu_flow_lpm[:] = 0.0
     before_j = racks.silicon_j_k * s.silicon_c + racks.fluid_j_k * s.fluid_c
     for _ in range(40):
-        water.cool(np.full(3, 9e4))
+        water.cool(np.full(24, 1.1e4))
     after_j = racks.silicon_j_k * s.silicon_c + racks.fluid_j_k * s.fluid_c
-    assert after_j - before_j == pytest.approx(np.full(3, 9e4 * 40 * DT_S), rel=1e-6)
+    assert after_j - before_j == pytest.approx(np.full(24, 1.1e4 * 40 * DT_S), rel=1e-6)
 
 
 def test_a_valve_is_an_equal_percentage_valve_with_half_of_the_authority() -> None:

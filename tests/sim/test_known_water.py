@@ -5,6 +5,7 @@ Each site is a directory of tests/sites, built of the plant's own parts; toleran
 
 import numpy as np
 import pytest
+from helpers_plant import make_plant
 from helpers_water import SITES, Water, pulse_mean, rmse, trajectories, with_reference
 
 from drivers.points import Floats
@@ -20,12 +21,12 @@ OCP_K_W = np.array(
 )
 
 
-def plates(water: Water, t_s: float, rack_w: float) -> None:
+def plates(water: Water, t_s: float, all_w: float) -> None:
     """One step of ColdPlateR_P: inlet at 30 C, flow halved over 5 s from 30 s on, as an ideal source gives it."""
     s, nominal = water.state, water.hyd.cdu_flow_lpm
     s.cdu_supply_c[:] = 30.0
     s.cdu_flow_lpm[:] = nominal * (1.0 - 0.5 * np.clip((t_s + 0.5 * DT_S - 30.0) / 5.0, 0.0, 1.0))
-    water.cool(np.array([rack_w]))
+    water.cool(np.full(2, 0.5 * all_w))
 
 
 @with_reference
@@ -78,7 +79,7 @@ def test_plates_follow_the_ocp_table_at_any_flow() -> None:
     for lpm, k_w in zip(OCP_LPM, OCP_K_W, strict=True):
         s.cdu_supply_c[:], s.cdu_flow_lpm[:] = 30.0, lpm * plates_n
         for _ in range(800):
-            water.cool(np.array([132e3]))
+            water.cool(np.full(2, 66e3))
         rise_k = s.silicon_c[0] - 30.0 - JUNCTION_RISE_K
         assert rise_k / (132e3 / plates_n) == pytest.approx(k_w, rel=0.02 if lpm > 0.4 else 0.05), lpm
 
@@ -152,7 +153,7 @@ def test_frontiers_three_heats_close() -> None:
 
     water = Water("frontier_cdu")
     s, hyd = water.state, water.hyd
-    water.run(3600.0, np.full(3, electrical_w / 3))
+    water.run(3600.0, np.full(24, electrical_w / 24))
     carried_w = s.cdu_flow_lpm[0] * hyd.cdu_w_lpm_k[0] * (float(s.fluid_c.mean()) - s.cdu_supply_c[0])
     primary_w_k = s.loop_flow_lpm[0] * hyd.loop_w_lpm_k[0]
     assert carried_w == pytest.approx(electrical_w, rel=1e-3)
@@ -167,6 +168,17 @@ def test_frontiers_pump_is_half_efficient() -> None:
     water = Water("frontier_cdu")
     cdu = water.site.cdus[0]
     rise_pa = 1e3 * (cdu.external_kpa + cdu.exchanger_kpa + cdu.filter_kpa)
-    water.run(60.0, np.full(3, 89e3))
+    water.run(60.0, np.full(24, 11e3))
     hydraulic_w = rise_pa * water.state.cdu_flow_lpm[0] / 60e3
     assert hydraulic_w / water.state.cdu_w[0] == pytest.approx(0.52, abs=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in SITES.iterdir() if p.is_dir()))
+def test_a_reference_site_is_a_site_like_any_other(name: str) -> None:
+    """The whole plant runs it: jobs, GPUs, power and water, in balance to 1e-9 or PlantError."""
+    plant = make_plant({"do": "training", "to": 0.8, "depth": 0.0}, site=load_site(SITES / name))
+    plant.step(20.0)
+    truth = plant.truth()
+    assert truth.it_power_w > 0.5 * sum(r.idle_w for r in plant.site.racks)
+    assert truth.trips == 0
+    assert truth.site_power_w == pytest.approx(truth.it_power_w + truth.cooling_w + truth.losses_w, rel=1e-9)
