@@ -104,8 +104,8 @@ class Cdu(SiteModel):
     exchanger_kpa: NonNegative = 57.0  # its heat exchanger (FACTS P.1: 247 together)
     filter_kpa: NonNegative = 0.0  # its filter, where it counts apart
     hold_kpa: Positive | None = None  # its pump holds this over the racks; empty: it holds its flow
-    valve_stroke_s: NonNegative = 5.0  # closed to open
-    valve_ti_s: Positive = 40.0  # integral time of its valve's controller
+    valve_stroke_s: NonNegative = 5.0  # closed to open (FACTS P.7: 120 for large units, 5 in its dynamic example)
+    valve_ti_s: Positive = 40.0  # integral time of its valve's controller (FACTS P.7: 120 for large units)
 
 
 class Loop(SiteModel):
