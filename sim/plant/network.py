@@ -16,8 +16,11 @@ from sim.plant.hydraulics import Hydraulics, compile_hydraulics
 
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
 JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
-PLATE_SLOPE_K_LPM_PER_W = 0.00839  # R*V = 0.00839 + 0.01617 V, least squares over the OCP OAI figure (FACTS P.7)
-PLATE_BASE_K_PER_W = 0.01617
+PLATES = {  # by coolant, a and b of R*V = a + b V, least squares over the OCP OAI figure (FACTS P.7) [K lpm/W, K/W]
+    "water": (0.00696, 0.01369),
+    "pg25": (0.00839, 0.01617),
+}
+PLATES |= {"pg20": PLATES["pg25"], "pg40": PLATES["pg25"]}  # no figure was found for these
 
 
 class Tree(NamedTuple):
@@ -185,8 +188,9 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     tdp = gpus * np.array([GPUS[r.gpu_model].tdp_w for r in racks])
     on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
     silicon_j_k = np.array([r.plate_j_per_k for r in racks]) * gpus
-    base_k_w = PLATE_BASE_K_PER_W * on_gpus / gpus + JUNCTION_RISE_K / heat
-    inlet_weight = PLATE_SLOPE_K_LPM_PER_W * hydraulics.cdu_w_lpm_k[cdu]
+    slope, base = np.array([PLATES[site.cdus[c].coolant] for c in cdu]).T
+    base_k_w = base * on_gpus / gpus + JUNCTION_RISE_K / heat
+    inlet_weight = slope * hydraulics.cdu_w_lpm_k[cdu]
     return Racks(
         pdu_a=np.array([index[r.pdu_a] for r in racks]),
         pdu_b=np.array([index[r.pdu_b] for r in racks]),

@@ -15,10 +15,13 @@ from sim.plant.base import DT_S
 from sim.plant.cdu import valve_flow
 from sim.plant.network import JUNCTION_RISE_K
 
-OCP_LPM = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4])  # FACTS P.7, fig. 7 of OAI
-OCP_K_W = np.array(
-    [0.0389, 0.0325, 0.0300, 0.0280, 0.0265, 0.0255, 0.0245, 0.0230, 0.0220, 0.0214, 0.0209, 0.0204, 0.0200, 0.0197]
-)
+OCP = {  # FACTS P.7, figure 7 of the OAI guideline: L/min a plate -> K/W from case to inlet
+    "pg25": {
+        0.4: 0.0389, 0.5: 0.0325, 0.6: 0.0300, 0.7: 0.0280, 0.8: 0.0265, 0.9: 0.0255, 1.0: 0.0245,
+        1.2: 0.0230, 1.4: 0.0220, 1.6: 0.0214, 1.8: 0.0209, 2.0: 0.0204, 2.2: 0.0200, 2.4: 0.0197,
+    },
+    "water": {2.0: 0.0172, 3.0: 0.0160, 4.0: 0.0154, 5.0: 0.0151},
+}  # fmt: skip
 
 
 def plates(water: Water, t_s: float, all_w: float) -> None:
@@ -72,11 +75,13 @@ def test_case_temperature_of_cold_plates() -> None:
     assert checked >= 3
 
 
-def test_plates_follow_the_ocp_table_at_any_flow() -> None:
-    """The plant's plate law is the plain OCP table: within 2 % from 0.5 to 2.4 L/min a plate, 5 % at 0.4."""
-    water = Water("cold_plates")
-    s, plates_n = water.state, 226
-    for lpm, k_w in zip(OCP_LPM, OCP_K_W, strict=True):
+@pytest.mark.parametrize("coolant", ["pg25", "water"])
+def test_plates_follow_the_ocp_table_at_any_flow(coolant: str) -> None:
+    """The plant's plate law is the plain OCP table: within 2 % from 0.5 L/min a plate up, 5 % at 0.4."""
+    site = load_site(SITES / "cold_plates")
+    water = Water(site.model_copy(update={"cdus": (site.cdus[0].model_copy(update={"coolant": coolant}),)}))
+    s, plates_n = water.state, sum(r.gpus for r in site.racks)
+    for lpm, k_w in OCP[coolant].items():
         s.cdu_supply_c[:], s.cdu_flow_lpm[:] = 30.0, lpm * plates_n
         for _ in range(800):
             water.cool(np.full(2, 66e3))
