@@ -11,6 +11,11 @@ OBJECTIVES = ("fair", "throughput")  # headroom itself, with that objective
 _RIVALS = {
     "static": "static:Static",
     "uniform": "uniform:Uniform",
+    "dynamo": "dynamo:Dynamo",
+    "thunderbolt": "thunderbolt:Thunderbolt",
+    "proportional": "proportional:Proportional",
+    "pi": "pi:PI",
+    "maxsum": "maxsum:MaxSum",
 }
 POLICIES: tuple[str, ...] = (*OBJECTIVES, *_RIVALS)
 
