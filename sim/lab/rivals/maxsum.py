@@ -17,14 +17,14 @@ THRIFT = 1e-6  # worth of a kW that brings no work: without it the program may h
 
 
 class MaxSum:
-    """Power where it does the most work, whoever it is: the sum over jobs of racks x level, level by level by HiGHS.
+    """Power where it does the most work, whoever it is: the highest sum over racks of worth x level, by HiGHS.
 
-    The form of nvPAX (NVIDIA, arXiv 2605.01837, phase I: an optimum over devices under a hierarchy and tenants, solved
-    anew each period) with the objective of Dynamo-era cluster schedulers: the sum. Choices, all in its favour: a
-    training job is one variable, as racks of one job wait for each other; throughput follows the concave hull of the
-    measured curves that headroom's own controller uses; what is left when all is asked goes out as head room. Limits
-    are those of the present state at nominal ratings; nothing is reserved for losses. Floors that do not fit are
-    handed out as they are.
+    In the form of nvPAX (NVIDIA, arXiv 2605.01837, phase I: an optimum over all devices under hierarchy and tenants,
+    solved anew each period), with the plain sum as objective. Choices, in its favour where there was one: a training
+    job is one variable, as its racks wait for each other; a rack's worth is the power of its GPUs and its throughput
+    the concave hull of the measured curves, both as headroom's `throughput` has them; what is left when all is asked
+    goes out as head room. Limits are those of the present state at nominal ratings; nothing is reserved for losses.
+    Where the floors do not fit they are handed out as they are.
     """
 
     def __init__(self, layout: Layout, seed: int) -> None:
@@ -59,7 +59,8 @@ class Program:
 
         self._layout, self._curves = layout, curves
         self._racks, self._gangs = len(layout.max_w), int(layout.gang_of.max()) + 1
-        self._size = np.bincount(layout.gang_of).astype(np.float64)
+        gpu_w = layout.max_w - layout.other_w
+        self._worth = np.bincount(layout.gang_of, gpu_w / gpu_w.mean())
         self._inf = highspy.kHighsInf
         self._optimal = highspy.HighsModelStatus.kOptimal
         rack, at_kw, per_kw = lines(layout, curves)
@@ -67,7 +68,7 @@ class Program:
         lp: Any = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = columns, first + len(rack)
         lp.sense_ = highspy.ObjSense.kMaximize
-        lp.col_cost_ = np.append(np.full(self._racks, -THRIFT), self._size)
+        lp.col_cost_ = np.append(np.full(self._racks, -THRIFT), self._worth)
         lp.col_lower_ = np.append(KILO * layout.floor_w, np.zeros(self._gangs))
         lp.col_upper_ = np.append(KILO * layout.max_w, np.ones(self._gangs))
         lp.row_lower_ = np.append(np.full(first, -self._inf), at_kw)
@@ -93,7 +94,7 @@ class Program:
         h.changeColsBounds(self._racks, racks, KILO * layout.floor_w, KILO * np.maximum(demand_w, layout.floor_w))
         columns = gangs + np.int32(self._racks)
         h.changeColsBounds(self._gangs, columns, np.zeros(self._gangs), top)
-        h.changeColsCost(self._gangs, columns, self._size / top)
+        h.changeColsCost(self._gangs, columns, self._worth / top)
         upper = np.where(np.isfinite(room), KILO * room, self._inf)
         h.changeRowsBounds(len(room), np.arange(len(room), dtype=np.int32), np.full(len(room), -self._inf), upper)
         h.run()
