@@ -25,13 +25,14 @@ def sim(
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
     from sim.plant.base import PlantError
-    from sim.scenarios import ScenarioError, load_scenario
+    from sim.scenarios import ScenarioError, load_scenario, untaken
     from sim.serve.modbus import PortTakenError
     from sim.serve.service import serve
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         plan = resolve_site(site), load_scenario(scenario)
+        _warn(untaken(plan[1]))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json))
     except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
@@ -55,10 +56,12 @@ def demo(
     from drivers.site.problems import SiteError
     from sim.lab.broker import BrokerError
     from sim.lab.demo import DemoError, run_demo
+    from sim.scenarios import ScenarioError, load_scenario, untaken
 
     try:
+        _warn(untaken(load_scenario(scenario)))
         summary = run_demo(site, scenario, seed, for_s, as_json)
-    except (SiteError, BrokerError, DemoError) as error:
+    except (SiteError, ScenarioError, BrokerError, DemoError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
@@ -140,6 +143,11 @@ def bench(
             typer.echo("\n".join(_figures(name, results[name])))
     if as_json:
         typer.echo(json.dumps(results, indent=1))
+
+
+def _warn(words: str) -> None:
+    if words:
+        typer.echo(words, err=True)
 
 
 def _figures(name: str, result: dict[str, Any]) -> list[str]:

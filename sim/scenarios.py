@@ -45,6 +45,16 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     return scenario
 
 
+def untaken(scenario: Scenario) -> str:
+    """What to tell a user whose plant runs on real sockets of events that only the lock-step takes, or nothing."""
+    if not scenario.needs_lab:
+        return ""
+    what = ", ".join(scenario.needs_lab)
+    return (
+        f"scenario {scenario.name}: {what} will not happen here; `headroom study SITE --scenario {scenario.name}` does"
+    )
+
+
 def _problem(file: str, data: dict[str, Any], where: tuple[int | str, ...], message: str) -> str:
     """One problem in words: `surge.yaml: events.2 (outage) at_s: ...`, with the nearest known name."""
     known = list(Scenario.model_fields)

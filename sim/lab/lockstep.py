@@ -6,6 +6,7 @@ same `cycle.step` as over sockets. A rival policy (sim/lab/rivals) takes the pla
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, Literal, cast, overload
 
 import numpy as np
@@ -17,10 +18,12 @@ from controller.frames import Frames, Mode, Requests
 from controller.plan import compile_plan
 from controller.watch import Watch
 from drivers.clock import VirtualClock
+from drivers.lease import Lease
 from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.wires import CapCommand, Command, LinkHealth
+from sim.lab.incidents import Incidents
 from sim.lab.rivals import OBJECTIVES, Factory, factory_of
 from sim.lab.rivals.runner import Runner
 from sim.plant.base import DT_S
@@ -41,6 +44,7 @@ class MemoryWires:
         self.inventory = plant.inventory
         self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
+        self.heard: Callable[[Lease], None] = lambda _: None  # who listens to what is published
         self._plant = plant
         self._table = self.inventory.table()
 
@@ -71,6 +75,7 @@ class MemoryWires:
             return 0
         for command in commands:
             if isinstance(command, CapCommand):
+                self.heard(command.lease)
                 self._plant.accept_lease(command.lease)
         return len(commands)
 
@@ -156,6 +161,11 @@ class LockStep(Generic[F]):
         self.plant = Plant(site, load_profiles(), scenario, seed, start_s=self.clock.now_s())
         self.wires = MemoryWires(self.plant)
         self.plan = compile_plan(site, self.wires.inventory)
+        self.incidents = Incidents(site, self.wires.inventory, scenario, self.plant.agents.groups, seed)
+        if self.incidents.spoofs:
+            self.wires.lens = self.incidents.lens
+        if self.incidents.listens:
+            self.wires.heard = self.incidents.heard
         self.requests = Requests(mode=mode)
         self._seed = seed
         self._watch = Watch(self.plan)
@@ -168,26 +178,36 @@ class LockStep(Generic[F]):
         self._epoch += 1
         self._rival: Runner | None = None
         if self._factory is not None:
-            now_s, wires = self.clock.now_s(), self.wires
             self._rival = Runner(
-                self.plan, wires.inventory, self._factory, epoch=self._epoch, now_s=now_s, seed=self._seed
+                self.plan,
+                self.wires.inventory,
+                self._factory,
+                epoch=self._epoch,
+                now_s=self.now_s,
+                seed=self._seed,
             )
             return
-        self.state = cycle.begin(self.plan, self._epoch, self.clock.now_s())
+        self.state = cycle.begin(self.plan, self._epoch, self.now_s)
         self._sets = SetsOnDemand(self.state.allocate.kit)
+
+    @property
+    def now_s(self) -> float:
+        """Monotonic time of the controller's machine [s]."""
+        return self.clock.now_s() + self.incidents.jump_s
 
     def alone(self, seconds: float) -> list[Truth]:
         """The plant without a controller, a truth a second."""
         truths = []
         for _ in range(round(seconds / PERIOD_S)):
-            self.plant.step(PERIOD_S)
-            self.clock.advance(PERIOD_S)
+            for _ in range(LOOKS):
+                self._advance()
             truths.append(self.plant.truth())
         return truths
 
     def control(self) -> F:
         """One cycle of control on what the plant shows at this moment."""
-        return self._control(self.wires.snapshot(self.clock.now_s()))
+        assert self.incidents.controller, "the scenario has taken the controller away: go on with `watched`"
+        return self._control(self.wires.snapshot(self.now_s))
 
     def cycle(self) -> tuple[F, Truth]:
         """One second of plant, then one cycle of control on what it showed."""
@@ -198,17 +218,41 @@ class LockStep(Generic[F]):
         """A second as in life: what is lost is seen at the next look and brings a cycle of its own a look later.
 
         `see` is called after every step of the plant, with the frames of the cycle that followed it, if one did.
-        A rival has one cycle a second.
+        A rival has one cycle a second. While a scenario has taken the controller away there are no frames: None.
         """
-        called = False
+        called, frames = False, None
         for look in range(1, LOOKS + 1):
-            self.plant.step(DT_S)
-            self.clock.advance(DT_S)
-            due = called or look == LOOKS
+            self._advance()
+            due = (called or look == LOOKS) and self.incidents.controller
             frames = self.control() if due else None
             called = not due and self._rival is None and self._looks()
             see(self.plant, frames)
         return cast(F, frames)
+
+    def _advance(self) -> None:
+        """One step of the plant, with what befalls it and its controller at its beginning."""
+        was_alive, asked_w, wall_s = self.incidents.alive, self.incidents.asked_w, self.incidents.wall_jump_s
+        self.incidents.move(self.plant.t_s)
+        self._befall(was_alive, asked_w, wall_s)
+        self.plant.step(DT_S)
+        self.clock.advance(DT_S)
+
+    def _befall(self, was_alive: bool, asked_w: float | None, wall_s: float) -> None:
+        """What changed since the last step: a new controller, another envelope, another wall time; forged leases."""
+        now = self.incidents
+        if now.has_broker_events:
+            self.wires.reports = now.broker
+        if now.alive and not was_alive:
+            self.wires.forget()
+            self.start_controller()
+        if now.asked_w != asked_w:
+            self.requests = replace(self.requests, envelope_w=now.asked_w, envelope_by="the utility")
+        if now.wall_jump_s != wall_s:
+            self.clock.jump_wall(now.wall_jump_s - wall_s)
+        if now.listens and self.wires.reports:
+            holder = self.plant.agents.holder
+            for lease in now.forged(int(holder.epoch.max()), holder.beat):
+                self.plant.accept_lease(lease)
 
     def _control(self, shot: Snapshot) -> F:
         if self._rival is not None:
@@ -223,7 +267,7 @@ class LockStep(Generic[F]):
     def _looks(self) -> bool:
         """The watch's look between cycles; readings are taken only where it could see something new."""
         before, self._live = self._live, self._status()
-        return before != self._live and self._watch.changed(*self.wires.glance(self._watch.slots, self.clock.now_s()))
+        return before != self._live and self._watch.changed(*self.wires.glance(self._watch.slots, self.now_s))
 
     def _status(self) -> bytes:
         return self.plant.elec.live.tobytes() + self.plant.thermal.unit_ok.tobytes()
