@@ -1,6 +1,7 @@
 """Commands of the simulated plant; the work is imported inside each command."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -106,6 +107,52 @@ def drill(
     if not summary["complete"]:
         raise typer.Exit(130)
     if summary["broken"]:
+        raise typer.Exit(1)
+
+
+@app.command("study")
+def study(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    scenario: Annotated[
+        str, typer.Option(help="Name, YAML file, all, random:N, combined:N, random-SEED-NUMBER; several with commas.")
+    ] = "all",
+    policy: Annotated[
+        str, typer.Option(help="fair, throughput, a rival, all, package.module:Class; with commas.")
+    ] = "fair",
+    seed: Annotated[int, typer.Option(min=0, help="First seed; equal seeds give equal runs.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, each scenario with each.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=1.0, help="Length of each run; default: the scenario's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of finished runs; they are never run twice. ~/.cache/headroom/study")
+    ] = None,
+    cluster: Annotated[str, typer.Option(help="dask or ray: run there. Needs headroom-dc[cluster].")] = "",
+    address: Annotated[str, typer.Option(help="Of the cluster's scheduler.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: runs and totals.")] = False,
+    html: Annotated[Path | None, typer.Option(help="A report with plots; one file, needs no network.")] = None,
+) -> None:
+    """Run scenarios under policies and score them; exit code 1 where headroom has not shown an outcome."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab.cases import Asked, conduct
+    from sim.lab.rivals import PolicyError
+    from sim.lab.study import StudyError, where_of
+    from sim.scenarios import ScenarioError
+
+    try:
+        where = where_of(jobs, cluster, address)
+        asked = Asked(scenario, policy, seed, seeds, seconds, where, results, html)
+        summary = conduct(resolve_site(site), asked, partial(typer.echo, err=True))
+    except (SiteError, ScenarioError, PolicyError, StudyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    lines = summary.pop("table")
+    typer.echo(json.dumps(summary) if as_json else "\n".join(lines))
+    if not summary["complete"]:
+        raise typer.Exit(130)
+    if summary["broken"] or summary["failed"]:
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ same `cycle.step` as over sockets. A rival policy (sim/lab/rivals) takes the pla
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Generic, Literal, cast, overload
 
 import numpy as np
@@ -35,6 +36,9 @@ LOOKS = round(PERIOD_S / DT_S)  # a second: status is read at 4 Hz
 SETS_AGE_S = 5.0  # a corrective set is from a cycle so long ago: that is what the background work takes
 READ_AGE_S = 0.25  # a reading is about a quarter of a second old when the cycle takes it
 F = TypeVar("F", bound=Frames | None, default=Frames)  # what a cycle leaves: a rival has no frames
+
+
+_profiles = cache(load_profiles)  # they are the same for every run of a study
 
 
 class MemoryWires:
@@ -158,7 +162,7 @@ class LockStep(Generic[F]):
         elif policy is not None:
             self._factory = factory_of(policy) if isinstance(policy, str) else policy
         self.clock = VirtualClock()
-        self.plant = Plant(site, load_profiles(), scenario, seed, start_s=self.clock.now_s())
+        self.plant = Plant(site, _profiles(), scenario, seed, start_s=self.clock.now_s())
         self.wires = MemoryWires(self.plant)
         self.plan = compile_plan(site, self.wires.inventory)
         self.incidents = Incidents(site, self.wires.inventory, scenario, self.plant.agents.groups, seed)

@@ -165,6 +165,7 @@ class Scenario(EventModel):
     weather: Weather = Weather()
     inference_daily: Annotated[float, Field(ge=0, lt=1)] = 0.25  # amplitude of the daily shape, peak at 20 h
     ups_battery_s: Annotated[float, Field(ge=0)] | None = None  # ride-through at rating, else the site's
+    lasts_s: Annotated[float, Field(ge=1)] = 600.0  # a shorter run need not show the outcome
     events: tuple[Event, ...] = ()
     outcome: Outcome = Outcome()
 
