@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Asked:
     seed: int = 1
     seeds: int = 1
     seconds: float | None = None
-    where: Where = Where()
+    where: Where = field(default_factory=Where)
     results: Path | None = None
     html: Path | None = None
 
@@ -54,7 +54,7 @@ def conduct(site: Site, asked: Asked, say: Say) -> dict[str, Any]:
     runs.sort(key=lambda r: order[r["scenario"], r["policy"], r["seed"]])
     summary = conclude(runs, complete)
     if asked.html:
-        write_report(asked.html, site, summary, [(c, results) for c in cases])
+        write_report(asked.html, site, summary, cases, results)
     return summary | {"table": table(summary)}
 
 
