@@ -51,6 +51,7 @@ class Incidents:
         )
         self.jump_s = self.wall_jump_s = 0.0
         self.asked_w: float | None = None
+        self.asked_within_s: float | None = None
         self.has_broker_events = any(isinstance(e, BrokerDown) for e in self._events)
         self.spoofs, self.listens = bool(self._slots), any(isinstance(e, ForgedLeases) for e in self._events)
 
@@ -67,7 +68,8 @@ class Incidents:
         self.jump_s = sum(e.by_s for e in jumps if e.of == "monotonic")
         self.wall_jump_s = sum(e.by_s for e in jumps if e.of == "wall")
         top_w = self._site.control.envelope_w
-        self.asked_w = min((e.to * top_w for e in on(EnvelopeRequest)), default=None)
+        asked = min(on(EnvelopeRequest), key=lambda e: e.to, default=None)
+        self.asked_w, self.asked_within_s = (asked.to * top_w, asked.within_s) if asked else (None, None)
 
     def due_w(self) -> float:
         """Envelope that must be held by now [W]: a request counts from the time by which it was to be reached."""

@@ -250,7 +250,12 @@ class LockStep(Generic[F]):
             self.wires.forget()
             self.start_controller()
         if now.asked_w != asked_w:
-            self.requests = replace(self.requests, envelope_w=now.asked_w, envelope_by="the utility")
+            self.requests = replace(
+                self.requests,
+                envelope_w=now.asked_w,
+                envelope_by="the utility",
+                envelope_within_s=now.asked_within_s,
+            )
         if now.wall_jump_s != wall_s:
             self.clock.jump_wall(now.wall_jump_s - wall_s)
         if now.listens and self.wires.reports:
