@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from drivers.site.problems import did_you_mean
 from sim.plant.events import ACTIONS, Scenario
+from sim.plant.outcome import Outcome
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -68,6 +69,8 @@ def _problem(file: str, data: dict[str, Any], where: tuple[int | str, ...], mess
             return f"{file}: events.{place[1]}: there is no action '{action}'. {hint}"
         known = list(model.model_fields)
         place = [f"events.{place[1]} ({action})", *place[3:]]
+    if place[:1] == ["outcome"]:
+        known = list(Outcome.model_fields)
     text = f"{file}: {' '.join(map(str, place))}: {message}"
     hint = did_you_mean(str(place[-1]), known) if "not permitted" in message else ""
     return f"{text}. {hint}" if hint else text

@@ -32,8 +32,8 @@ def chart(title: str, lines: Sequence[Line], events: Sequence[tuple[float, str]]
     arrays = [np.array([np.nan if v is None else v for v in line.values], dtype=float) for line in lines]
     known = np.concatenate([a[np.isfinite(a)] for a in arrays] or [np.zeros(0)])
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    ticks = _ticks(0.0 if zero else low, high)
-    end_s = max((len(line.values) * line.bin_s for line in lines), default=1.0)
+    ticks = _ticks(min(low, 0.0) if zero else low, max(high, 0.0) if zero else high)
+    end_s = max((len(line.values) * line.bin_s for line in lines), default=0.0) or 1.0
     frame = _Frame(end_s, ticks[0], ticks[-1])
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     parts += [_level(frame, v) for v in ticks]
