@@ -156,6 +156,44 @@ def study(
         raise typer.Exit(1)
 
 
+@app.command("capacity")
+def capacity(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    by: Annotated[str, typer.Option(help="racks: more of them; density: the same racks, drawing more.")] = "racks",
+    most: Annotated[float, typer.Option(min=1.0, max=2.0, help="Largest growth, times today's.")] = 1.4,
+    steps: Annotated[int, typer.Option(min=1, help="Steps from today to the largest.")] = 5,
+    faults: Annotated[int, typer.Option(min=1, help="Drawn faults at each step, one a run.")] = 20,
+    policy: Annotated[str, typer.Option(help="fair, throughput, a rival, package.module:Class.")] = "fair",
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal runs.")] = 1,
+    seconds: Annotated[int, typer.Option(min=300, help="Length of each run.")] = 600,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    results: Annotated[Path | None, typer.Option(help="Folder of finished runs. ~/.cache/headroom/study")] = None,
+    cluster: Annotated[str, typer.Option(help="dask or ray: run there. Needs headroom-dc[cluster].")] = "",
+    address: Annotated[str, typer.Option(help="Of the cluster's scheduler.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """How many racks this shell carries: work, violations and risk as it fills, under drawn faults."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab import capacity as lab
+    from sim.lab.rivals import PolicyError
+    from sim.lab.study import StudyError, where_of
+
+    try:
+        grow = lab.Grow(
+            lab.way(by), most, steps, faults, policy, seed, seconds, where_of(jobs, cluster, address), results
+        )
+        result = lab.capacity(resolve_site(site), grow, partial(typer.echo, err=True))
+    except (SiteError, PolicyError, StudyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    typer.echo(json.dumps(result) if as_json else "\n".join(lab.table(result)))
+    if not result["complete"]:
+        raise typer.Exit(130)
+
+
 @app.command("bench")
 def bench(
     what: Annotated[str, typer.Argument(metavar="allocate|cycle|security|wires|all", help="What to measure.")] = "all",
