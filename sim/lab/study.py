@@ -7,6 +7,7 @@ and the code. Whatever ends the study, also kill -9, costs the runs in flight al
 import hashlib
 import json
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,7 @@ from sim.plant.base import PlantError
 from sim.plant.events import Scenario
 
 PACKAGES = ("drivers", "controller", "sim")
+WATCH_S = 1.0  # between two looks of a worker for its parent
 SUFFIXES = (".py", ".yaml", ".csv")
 APART = ("sim/scenarios/", "sim/lab/report.py", "sim/lab/plots.py")  # in the key by themselves, or only drawn with
 Say = Callable[[str], None]
@@ -170,7 +172,8 @@ def runs_of(cases: Sequence[Case], where: Where, results: Results, say: Say) -> 
         parallel = joblib.Parallel(
             n_jobs=-1 if where.cluster else where.jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs"
         )
-        for done, (number, run) in enumerate(parallel(joblib.delayed(_numbered)(i, c) for i, c in enumerate(todo)), 1):
+        tasks = (joblib.delayed(_numbered)(i, c, os.getpid()) for i, c in enumerate(todo))
+        for done, (number, run) in enumerate(parallel(tasks), 1):
             case = todo[number]
             if "failed" not in run:
                 results.put(case, run)
@@ -190,8 +193,22 @@ def line(run: Run) -> str:
     return f"{name}: work {run['work_done']:.3f}, trips {run['trips']}{missed}"
 
 
-def _numbered(number: int, case: Case) -> tuple[int, Run]:
+def _numbered(number: int, case: Case, parent: int) -> tuple[int, Run]:
+    if os.getppid() == parent:  # a process of this machine's own
+        _end_with(parent)
     return number, run_case(case)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone, however that went: nobody waits for its runs any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            threading.Event().wait(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _light(run: Run) -> Run:

@@ -159,6 +159,10 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
     process.wait()
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json")}
     assert 4 <= len(kept) < 40
+    end_s = clock.now_s() + 10.0
+    while (left := _in_session(process.pid)) and clock.now_s() < end_s:
+        subprocess.run(["sleep", "0.1"], check=True)
+    assert not left, "workers outlive the study that was killed"
     done = subprocess.run(command, capture_output=True, timeout=100, check=False, text=True)
     assert done.returncode == 0, done.stderr
     assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json") if p.name in kept} == kept
@@ -239,3 +243,14 @@ def _by_seed(runs: Any) -> Any:
 
 def _timeless(run: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in run.items() if k != "x_realtime"}
+
+
+def _in_session(session: int) -> list[int]:
+    """Processes that are alive in a session, from /proc (proc(5): the session is field 6 of stat)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = stat.read_text().rsplit(")", 1)[1].split()[:4]
+            if int(of) == session and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
