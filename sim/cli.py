@@ -194,6 +194,36 @@ def capacity(
         raise typer.Exit(130)
 
 
+@app.command("year")
+def year_(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    scenario: Annotated[str, typer.Option(help="Whose load: a scenario's name, or a YAML file.")] = "steady",
+    weather: Annotated[
+        Path | None, typer.Option(help="CSV of 8,760 hours: dry_bulb_c, wet_bulb_c; default: a drawn year.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal years.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with the months.")] = False,
+) -> None:
+    """A year of weather on the simulated plant: energy of racks, pumps, fans, chillers and losses, and the PUE."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab.year import year
+    from sim.plant.base import PlantError
+    from sim.scenarios import ScenarioError, load_scenario
+
+    try:
+        result = year(resolve_site(site), load_scenario(scenario), weather, seed, partial(typer.echo, err=True))
+    except (SiteError, ScenarioError, PlantError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        typer.echo("\n".join(_figures("year", {k: v for k, v in result.items() if k != "months"})))
+
+
 @app.command("bench")
 def bench(
     what: Annotated[

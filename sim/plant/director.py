@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from sim.plant.events import (
 from sim.plant.jobs import JobState
 from sim.plant.network import Network
 from sim.plant.thermal import ThermalState
+from sim.plant.weather import Year, draw_year, read_year
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Director:
         self._back: list[tuple[float, PlantEvent]] = []
         self._share = Ramp.at_rest(self.jobs.share)
         self._heat = Ramp.at_rest(np.zeros(1))
+        self._year = self._air()
         for event in self._todo:
             self._check(event)
         site = self.site
@@ -123,8 +126,17 @@ class Director:
         """Dry-bulb and wet-bulb temperature [C]."""
         w, start = self.scenario.weather, self.scenario.start_hour
         hour = start + t_s / 3600.0
+        if self._year is not None:
+            dry, wet = self._year.at(24.0 * w.start_day + hour)
+            return dry + self.rise_k, wet + self.rise_k
         dry = w.dry_bulb_c + w.swing_k * (_peak_at(15.0, hour) - _peak_at(15.0, start)) + self.rise_k
         return dry, dry - w.depression_k
+
+    def _air(self) -> Year | None:
+        w = self.scenario.weather
+        if w.file:
+            return read_year(Path(w.file))
+        return draw_year(w.climate, self.rng) if w.climate else None
 
     def day(self, t_s: float) -> float:
         """Inference demand against that at the start."""

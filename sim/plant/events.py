@@ -11,6 +11,7 @@ from drivers.site.model import NodeKind
 from sim.plant.event_model import Count, EventModel, Nth, Seconds
 from sim.plant.lab_events import LAB_ACTIONS, LabEvent
 from sim.plant.outcome import Outcome
+from sim.plant.weather import Climate
 
 
 class Training(EventModel):
@@ -149,11 +150,14 @@ Event = Annotated[PlantEvent | LabEvent, Field(discriminator="do")]
 
 
 class Weather(EventModel):
-    """Air at the start and its daily swing (peak at 15 h)."""
+    """Air at the start and its daily swing (peak at 15 h); or a year's, by the hour, of a climate or from a file."""
 
     dry_bulb_c: float = 30.0
     depression_k: Annotated[float, Field(ge=0)] = 9.0  # dry-bulb minus wet-bulb
     swing_k: Annotated[float, Field(ge=0)] = 5.0
+    climate: Climate | None = None  # drawn by the plant's seed
+    file: str = ""  # CSV of a year's hours: dry_bulb_c, wet_bulb_c
+    start_day: Annotated[float, Field(ge=0, lt=366)] = 196.0  # of the year, where it is a year's
 
 
 class Scenario(EventModel):
