@@ -48,6 +48,9 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
         mw, top = act.get("mw", "?"), site.control.envelope_w / 1e6
         if mw is not None and not (type(mw) in (int, float) and 0 < mw <= top):
             raise ActError(f"envelope {mw} MW: give more than 0 and at most {top:g} MW, or `release`")
+        within_s = act.get("within_s")
+        if within_s is not None and not (type(within_s) in (int, float) and 0 < within_s < float("inf")):
+            raise ActError(f"envelope within {within_s!r} s: give seconds, more than 0, or leave it to the site's ramp")
     elif kind == "mode":
         if str(act.get("mode")) not in {m.name.lower() for m in Mode}:
             raise ActError(f"mode {act.get('mode')!r}: give one of live, hold, shadow, off")
@@ -151,7 +154,8 @@ def apply(now: Requests, act: dict[str, Any]) -> Requests:
     """Requests after one checked act."""
     if act["act"] == "envelope":
         watts = None if act["mw"] is None else float(act["mw"]) * 1e6
-        return replace(now, envelope_w=watts, envelope_by=str(act.get("by", ""))[:40])
+        within_s = None if watts is None else act.get("within_s")
+        return replace(now, envelope_w=watts, envelope_by=str(act.get("by", ""))[:40], envelope_within_s=within_s)
     if act["act"] == "mode":
         return replace(now, mode=Mode[act["mode"].upper()])
     racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}

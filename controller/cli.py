@@ -45,6 +45,9 @@ def run(
 def envelope(
     site: SITE,
     mw: Annotated[str, typer.Argument(metavar="MW|release", help="New envelope, or `release` for the site's own.")],
+    within: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Faster than the site's ramp where it must be.")
+    ] = None,
     state: STATE = None,
     why: WHY = "",
 ) -> None:
@@ -53,7 +56,7 @@ def envelope(
         value = None if mw == "release" else float(mw.replace("_", "x"))  # 5_0 is a slip, not fifty
     except ValueError:
         _fail(f"envelope {mw!r}: give megawatts, or `release`")
-    _act(site, state, why, {"act": "envelope", "mw": value})
+    _act(site, state, why, {"act": "envelope", "mw": value} | ({} if within is None else {"within_s": within}))
 
 
 @app.command("mode")

@@ -95,6 +95,7 @@ class Requests:
     envelope_w: float | None = None
     envelope_by: str = ""
     held: frozenset[str] = frozenset()  # racks whose cap may not rise
+    envelope_within_s: float | None = None  # in a hurry: from asked to held [s]; None is within the site's ramp
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def narrow(
 ) -> tuple[Limits, LimitsState]:
     """Image, Estimate, requests -> Limits; arrays as in frames.Limits."""
     allowed_w, paying = overload.allowed_w(plan, last.protections, estimate.rating_w, estimate.trip_used, last.paying)
-    down_w = plan.site.control.ramp_down_w_per_s * max(image.now_s - last.last_s, 0.0)
+    down_w = grid.down_w_per_s(plan.site, requests) * max(image.now_s - last.last_s, 0.0)
     from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)

@@ -1,6 +1,7 @@
 """Commands of the simulated plant; the work is imported inside each command."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,13 +26,14 @@ def sim(
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
     from sim.plant.base import PlantError
-    from sim.scenarios import ScenarioError, load_scenario
+    from sim.scenarios import ScenarioError, load_scenario, untaken
     from sim.serve.modbus import PortTakenError
     from sim.serve.service import serve
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         plan = resolve_site(site), load_scenario(scenario)
+        _warn(untaken(plan[1]))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json))
     except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
@@ -55,10 +57,12 @@ def demo(
     from drivers.site.problems import SiteError
     from sim.lab.broker import BrokerError
     from sim.lab.demo import DemoError, run_demo
+    from sim.scenarios import ScenarioError, load_scenario, untaken
 
     try:
+        _warn(untaken(load_scenario(scenario)))
         summary = run_demo(site, scenario, seed, for_s, as_json)
-    except (SiteError, BrokerError, DemoError) as error:
+    except (SiteError, ScenarioError, BrokerError, DemoError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
@@ -106,6 +110,120 @@ def drill(
         raise typer.Exit(1)
 
 
+@app.command("study")
+def study(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    scenario: Annotated[
+        str, typer.Option(help="Name, YAML file, all, random:N, combined:N, random-SEED-NUMBER; several with commas.")
+    ] = "all",
+    policy: Annotated[
+        str, typer.Option(help="fair, throughput, a rival, all, package.module:Class; with commas.")
+    ] = "fair",
+    seed: Annotated[int, typer.Option(min=0, help="First seed; equal seeds give equal runs.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, each scenario with each.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=1.0, help="Length of each run; default: the scenario's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of finished runs; they are never run twice. ~/.cache/headroom/study")
+    ] = None,
+    cluster: Annotated[str, typer.Option(help="dask or ray: run there. Needs headroom-dc[cluster].")] = "",
+    address: Annotated[str, typer.Option(help="Of the cluster's scheduler.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: runs and totals.")] = False,
+    html: Annotated[Path | None, typer.Option(help="A report with plots; one file, needs no network.")] = None,
+) -> None:
+    """Run scenarios under policies and score them; exit code 1 where headroom has not shown an outcome."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab.cases import Asked, conduct
+    from sim.lab.rivals import PolicyError
+    from sim.lab.study import StudyError, where_of
+    from sim.scenarios import ScenarioError
+
+    try:
+        where = where_of(jobs, cluster, address)
+        asked = Asked(scenario, policy, seed, seeds, seconds, where, results, html)
+        summary = conduct(resolve_site(site), asked, partial(typer.echo, err=True))
+    except (SiteError, ScenarioError, PolicyError, StudyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    lines = summary.pop("table")
+    typer.echo(json.dumps(summary) if as_json else "\n".join(lines))
+    if not summary["complete"]:
+        raise typer.Exit(130)
+    if summary["broken"] or summary["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command("capacity")
+def capacity(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    by: Annotated[str, typer.Option(help="racks: more of them; density: the same racks, drawing more.")] = "racks",
+    most: Annotated[float, typer.Option(min=1.0, max=2.0, help="Largest growth, times today's.")] = 1.4,
+    steps: Annotated[int, typer.Option(min=1, help="Steps from today to the largest.")] = 5,
+    faults: Annotated[int, typer.Option(min=1, help="Drawn faults at each step, one a run.")] = 20,
+    policy: Annotated[str, typer.Option(help="fair, throughput, a rival, package.module:Class.")] = "fair",
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal runs.")] = 1,
+    seconds: Annotated[int, typer.Option(min=300, help="Length of each run.")] = 600,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    results: Annotated[Path | None, typer.Option(help="Folder of finished runs. ~/.cache/headroom/study")] = None,
+    cluster: Annotated[str, typer.Option(help="dask or ray: run there. Needs headroom-dc[cluster].")] = "",
+    address: Annotated[str, typer.Option(help="Of the cluster's scheduler.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """How many racks this shell carries: work, violations and risk as it fills, under drawn faults."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab import capacity as lab
+    from sim.lab.rivals import PolicyError
+    from sim.lab.study import StudyError, where_of
+
+    try:
+        grow = lab.Grow(
+            lab.way(by), most, steps, faults, policy, seed, seconds, where_of(jobs, cluster, address), results
+        )
+        result = lab.capacity(resolve_site(site), grow, partial(typer.echo, err=True))
+    except (SiteError, PolicyError, StudyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    typer.echo(json.dumps(result) if as_json else "\n".join(lab.table(result)))
+    if not result["complete"]:
+        raise typer.Exit(130)
+
+
+@app.command("year")
+def year_(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or colossus, hall.")],
+    scenario: Annotated[str, typer.Option(help="Whose load: a scenario's name, or a YAML file.")] = "steady",
+    weather: Annotated[
+        Path | None, typer.Option(help="CSV of 8,760 hours: dry_bulb_c, wet_bulb_c; default: a drawn year.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal years.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with the months.")] = False,
+) -> None:
+    """A year of weather on the simulated plant: energy of racks, pumps, fans, chillers and losses, and the PUE."""
+    import json
+
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+    from sim.lab.year import year
+    from sim.plant.base import PlantError
+    from sim.scenarios import ScenarioError, load_scenario
+
+    try:
+        result = year(resolve_site(site), load_scenario(scenario), weather, seed, partial(typer.echo, err=True))
+    except (SiteError, ScenarioError, PlantError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        typer.echo("\n".join(_figures("year", {k: v for k, v in result.items() if k != "months"})))
+
+
 @app.command("bench")
 def bench(
     what: Annotated[
@@ -144,6 +262,11 @@ def bench(
             typer.echo("\n".join(_figures(name, results[name])))
     if as_json:
         typer.echo(json.dumps(results, indent=1))
+
+
+def _warn(words: str) -> None:
+    if words:
+        typer.echo(words, err=True)
 
 
 def _figures(name: str, result: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from drivers.site.problems import did_you_mean
 from sim.plant.events import ACTIONS, Scenario
+from sim.plant.outcome import Outcome
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -45,6 +46,16 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     return scenario
 
 
+def untaken(scenario: Scenario) -> str:
+    """What to tell a user whose plant runs on real sockets of events that only the lock-step takes, or nothing."""
+    if not scenario.needs_lab:
+        return ""
+    what = ", ".join(scenario.needs_lab)
+    return (
+        f"scenario {scenario.name}: {what} will not happen here; `headroom study SITE --scenario {scenario.name}` does"
+    )
+
+
 def _problem(file: str, data: dict[str, Any], where: tuple[int | str, ...], message: str) -> str:
     """One problem in words: `surge.yaml: events.2 (outage) at_s: ...`, with the nearest known name."""
     known = list(Scenario.model_fields)
@@ -58,6 +69,8 @@ def _problem(file: str, data: dict[str, Any], where: tuple[int | str, ...], mess
             return f"{file}: events.{place[1]}: there is no action '{action}'. {hint}"
         known = list(model.model_fields)
         place = [f"events.{place[1]} ({action})", *place[3:]]
+    if place[:1] == ["outcome"]:
+        known = list(Outcome.model_fields)
     text = f"{file}: {' '.join(map(str, place))}: {message}"
     hint = did_you_mean(str(place[-1]), known) if "not permitted" in message else ""
     return f"{text}. {hint}" if hint else text

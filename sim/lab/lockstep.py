@@ -1,13 +1,17 @@
 """Plant and controller in one process under a virtual clock: hours in seconds, repeatable bit for bit.
 
 The wires are in memory and speak the driver interface; between them stand the same plant, the same agents and the
-same `cycle.step` as over sockets.
+same `cycle.step` as over sockets. A rival policy (sim/lab/rivals) takes the place of `cycle.step` alone.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Generic, Literal, cast, overload
 
 import numpy as np
+from typing_extensions import TypeVar
 
 from controller import cycle
 from controller.corrective import Correction, Kit, Prepared, corrective
@@ -15,10 +19,14 @@ from controller.frames import Frames, Mode, Requests
 from controller.plan import compile_plan
 from controller.watch import Watch
 from drivers.clock import VirtualClock
+from drivers.lease import Lease
 from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.wires import CapCommand, Command, LinkHealth
+from sim.lab.incidents import Incidents
+from sim.lab.rivals import OBJECTIVES, Factory, factory_of
+from sim.lab.rivals.runner import Runner
 from sim.plant.base import DT_S
 from sim.plant.events import Scenario
 from sim.plant.plant import Plant, Truth
@@ -27,6 +35,10 @@ PERIOD_S = 1.0
 LOOKS = round(PERIOD_S / DT_S)  # a second: status is read at 4 Hz
 SETS_AGE_S = 5.0  # a corrective set is from a cycle so long ago: that is what the background work takes
 READ_AGE_S = 0.25  # a reading is about a quarter of a second old when the cycle takes it
+F = TypeVar("F", bound=Frames | None, default=Frames)  # what a cycle leaves: a rival has no frames
+
+
+_profiles = cache(load_profiles)  # they are the same for every run of a study
 
 
 class MemoryWires:
@@ -36,6 +48,7 @@ class MemoryWires:
         self.inventory = plant.inventory
         self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
+        self.heard: Callable[[Lease], None] = lambda _: None  # who listens to what is published
         self._plant = plant
         self._table = self.inventory.table()
 
@@ -66,6 +79,7 @@ class MemoryWires:
             return 0
         for command in commands:
             if isinstance(command, CapCommand):
+                self.heard(command.lease)
                 self._plant.accept_lease(command.lease)
         return len(commands)
 
@@ -104,15 +118,60 @@ class SetsOnDemand(Mapping[int, Correction]):
         return len(self._kit.plan.losses.cases)
 
 
-class LockStep:
-    """A site, its plant and its controller, cycle by cycle."""
+class LockStep(Generic[F]):
+    """A site, its plant and what controls it, cycle by cycle.
 
-    def __init__(self, site: Site, scenario: Scenario, seed: int = 1, mode: Mode = Mode.LIVE) -> None:
+    `policy` is a name of sim.lab.rivals.POLICIES, `package.module:Class`, or a factory; None is headroom with the
+    site's own objective, `fair` and `throughput` headroom with that one. A rival gives None where headroom gives
+    frames, and has no `state`. PolicyError where there is no such policy, or it gives no caps.
+    """
+
+    state: cycle.State
+
+    @overload
+    def __init__(
+        self: "LockStep[Frames]",
+        site: Site,
+        scenario: Scenario,
+        seed: int = 1,
+        mode: Mode = Mode.LIVE,
+        policy: Literal["fair", "throughput"] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "LockStep[Frames | None]",
+        site: Site,
+        scenario: Scenario,
+        seed: int = 1,
+        mode: Mode = Mode.LIVE,
+        policy: str | Factory | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        site: Site,
+        scenario: Scenario,
+        seed: int = 1,
+        mode: Mode = Mode.LIVE,
+        policy: str | Factory | None = None,
+    ) -> None:
+        self._factory: Factory | None = None
+        if policy in OBJECTIVES:
+            site = site.model_copy(update={"control": site.control.model_copy(update={"objective": policy})})
+        elif policy is not None:
+            self._factory = factory_of(policy) if isinstance(policy, str) else policy
         self.clock = VirtualClock()
-        self.plant = Plant(site, load_profiles(), scenario, seed, start_s=self.clock.now_s())
+        self.plant = Plant(site, _profiles(), scenario, seed, start_s=self.clock.now_s())
         self.wires = MemoryWires(self.plant)
         self.plan = compile_plan(site, self.wires.inventory)
+        self.incidents = Incidents(site, self.wires.inventory, scenario, self.plant.agents.groups, seed)
+        if self.incidents.spoofs:
+            self.wires.lens = self.incidents.lens
+        if self.incidents.listens:
+            self.wires.heard = self.incidents.heard
         self.requests = Requests(mode=mode)
+        self._seed = seed
         self._watch = Watch(self.plan)
         self._live = self._status()
         self._epoch = 0
@@ -121,53 +180,103 @@ class LockStep:
     def start_controller(self) -> None:
         """Start the controller, or start it again after it died: nothing but the epoch is remembered."""
         self._epoch += 1
-        self.state = cycle.begin(self.plan, self._epoch, self.clock.now_s())
+        self._rival: Runner | None = None
+        if self._factory is not None:
+            self._rival = Runner(
+                self.plan,
+                self.wires.inventory,
+                self._factory,
+                epoch=self._epoch,
+                now_s=self.now_s,
+                seed=self._seed,
+            )
+            return
+        self.state = cycle.begin(self.plan, self._epoch, self.now_s)
         self._sets = SetsOnDemand(self.state.allocate.kit)
+
+    @property
+    def now_s(self) -> float:
+        """Monotonic time of the controller's machine [s]."""
+        return self.clock.now_s() + self.incidents.jump_s
 
     def alone(self, seconds: float) -> list[Truth]:
         """The plant without a controller, a truth a second."""
         truths = []
         for _ in range(round(seconds / PERIOD_S)):
-            self.plant.step(PERIOD_S)
-            self.clock.advance(PERIOD_S)
+            for _ in range(LOOKS):
+                self._advance()
             truths.append(self.plant.truth())
         return truths
 
-    def control(self) -> Frames:
+    def control(self) -> F:
         """One cycle of control on what the plant shows at this moment."""
-        return self._control(self.wires.snapshot(self.clock.now_s()))
+        assert self.incidents.controller, "the scenario has taken the controller away: go on with `watched`"
+        return self._control(self.wires.snapshot(self.now_s))
 
-    def cycle(self) -> tuple[Frames, Truth]:
+    def cycle(self) -> tuple[F, Truth]:
         """One second of plant, then one cycle of control on what it showed."""
         (truth,) = self.alone(PERIOD_S)
         return self.control(), truth
 
-    def watched(self, see: Callable[[Plant, Frames | None], None]) -> Frames:
+    def watched(self, see: Callable[[Plant, Frames | None], None]) -> F:
         """A second as in life: what is lost is seen at the next look and brings a cycle of its own a look later.
 
         `see` is called after every step of the plant, with the frames of the cycle that followed it, if one did.
+        A rival has one cycle a second. While a scenario has taken the controller away there are no frames: None.
         """
-        called = False
+        called, frames = False, None
         for look in range(1, LOOKS + 1):
-            self.plant.step(DT_S)
-            self.clock.advance(DT_S)
-            frames = self.control() if called or look == LOOKS else None
-            called = frames is None and self._looks()
+            self._advance()
+            due = (called or look == LOOKS) and self.incidents.controller
+            frames = self.control() if due else None
+            called = not due and self._rival is None and self._looks()
             see(self.plant, frames)
-        assert frames is not None
-        return frames
+        return cast(F, frames)
 
-    def _control(self, shot: Snapshot) -> Frames:
+    def _advance(self) -> None:
+        """One step of the plant, with what befalls it and its controller at its beginning."""
+        was_alive, asked_w, wall_s = self.incidents.alive, self.incidents.asked_w, self.incidents.wall_jump_s
+        self.incidents.move(self.plant.t_s)
+        self._befall(was_alive, asked_w, wall_s)
+        self.plant.step(DT_S)
+        self.clock.advance(DT_S)
+
+    def _befall(self, was_alive: bool, asked_w: float | None, wall_s: float) -> None:
+        """What changed since the last step: a new controller, another envelope, another wall time; forged leases."""
+        now = self.incidents
+        if now.has_broker_events:
+            self.wires.reports = now.broker
+        if now.alive and not was_alive:
+            self.wires.forget()
+            self.start_controller()
+        if now.asked_w != asked_w:
+            self.requests = replace(
+                self.requests,
+                envelope_w=now.asked_w,
+                envelope_by="the utility",
+                envelope_within_s=now.asked_within_s,
+            )
+        if now.wall_jump_s != wall_s:
+            self.clock.jump_wall(now.wall_jump_s - wall_s)
+        if now.listens and self.wires.reports:
+            holder = self.plant.agents.holder
+            for lease in now.forged(int(holder.epoch.max()), holder.beat):
+                self.plant.accept_lease(lease)
+
+    def _control(self, shot: Snapshot) -> F:
+        if self._rival is not None:
+            self.wires.send(self._rival.step(shot, self.requests))
+            return cast(F, None)
         frames, commands = cycle.step(self.plan, shot, self.requests, self.state, Prepared(self._sets))
         self._sets.look(frames)
         self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
         self.wires.send(commands)
-        return frames
+        return cast(F, frames)
 
     def _looks(self) -> bool:
         """The watch's look between cycles; readings are taken only where it could see something new."""
         before, self._live = self._live, self._status()
-        return before != self._live and self._watch.changed(*self.wires.glance(self._watch.slots, self.clock.now_s()))
+        return before != self._live and self._watch.changed(*self.wires.glance(self._watch.slots, self.now_s))
 
     def _status(self) -> bytes:
         return self.plant.elec.live.tobytes() + self.plant.thermal.unit_ok.tobytes()

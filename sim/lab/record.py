@@ -32,8 +32,8 @@ class Worked:
         self._class = priority
         self._racks = plant.network.gangs.racks
         self._before = plant.jobs.work.copy()
-        self.done = np.zeros(int(priority.max()) + 1)
-        self.asked = np.zeros(len(self.done))
+        self.by_gang = np.zeros(len(priority))  # [G] done
+        self._seconds = 0.0
 
     def take(self, plant: Plant) -> None:
         """Count one step."""
@@ -41,8 +41,22 @@ class Worked:
         whole = ~self._training | (lit == self._racks)
         done = np.where(whole, plant.jobs.work - self._before, 0.0)
         self._before = plant.jobs.work.copy()
-        self.done += np.bincount(self._class, done, minlength=len(self.done))
-        self.asked += np.bincount(self._class, self._racks * DT_S, minlength=len(self.done))
+        self.by_gang += done
+        self._seconds += DT_S
+
+    @property
+    def done(self) -> Floats:
+        """Work done by class [classes]."""
+        return np.bincount(self._class, self.by_gang).astype(np.float64, copy=False)
+
+    @property
+    def asked(self) -> Floats:
+        """Work asked for by class [classes]."""
+        return np.bincount(self._class, self._racks * self._seconds).astype(np.float64, copy=False)
+
+    def worst_gang(self) -> float:
+        """Least share of its work that any gang has done."""
+        return float((self.by_gang / np.maximum(self._racks * self._seconds, 1e-9)).min())
 
     def share(self) -> float:
         """Work done as a share of the work asked for."""
@@ -122,6 +136,33 @@ class Record:
         if over or moving or status != self._status or bool(plant.elec.on_battery.any()):
             self.quiet_s = now_s
 
+    @property
+    def tripped(self) -> Bools:
+        """Nodes that nobody took out and that their protection has opened at some time [N]."""
+        return self._tripped
+
+    @property
+    def dark(self) -> Bools:
+        """Racks that have stood without power at some time [R]."""
+        return self._dark
+
+    @property
+    def least_trip_s(self) -> float:
+        """Shortest time that a protection of an unfaulted element would have stayed closed at its load [s]."""
+        return self._left_s
+
+    @property
+    def last_over_s(self) -> float:
+        """When any rating or the site's own envelope was last exceeded [s]."""
+        return float(max(self._over.last_s.max(), self._envelope.last_s.max()))
+
+    def beyond_s(self) -> float:
+        """Longest time by which a limit outlasted its deadline [s]; what has tripped is no longer late."""
+        most_s = float(self._deadline_s.max())
+        late = [np.where(self._tripped, 0.0, self._over.longest_s - self._deadline_s).max()]
+        late += [x.longest_s.max(initial=0.0) - most_s for x in (self._envelope, self._loop, self._cdu)]
+        return float(max(0.0, *late))
+
     def late(self) -> list[str]:
         """Every limit that was not met within its deadline, in words."""
         ids = [n.id for n in self._site.nodes]
@@ -171,7 +212,11 @@ class Record:
 
     def end(self, plant: Plant) -> None:
         """Count what only the end of the run shows."""
-        self._dead_by_heat = int(((plant.gpus.lost > 0) & ~self._dead & ~self._uncooled).sum())
+        self._dead_by_heat = self.forced_down(plant)
+
+    def forced_down(self, plant: Plant) -> int:
+        """Racks of which a GPU has shut itself down by heat although their coolant never stopped."""
+        return int(((plant.gpus.lost > 0) & ~self._dead & ~self._uncooled).sum())
 
 
 class _Spells:

@@ -2,28 +2,31 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from drivers.points import Floats, Ints
 from drivers.site.model import Site
-from sim.plant.base import Bools, PlantError
+from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.electrical import ElecState
 from sim.plant.events import (
     CoolingTrip,
     DeviceFault,
-    Event,
     HeatWave,
     IgnoreCaps,
     Inference,
     Outage,
+    PlantEvent,
     Scenario,
+    SlowActuators,
     StorageTrip,
     Training,
 )
 from sim.plant.jobs import JobState
 from sim.plant.network import Network
 from sim.plant.thermal import ThermalState
+from sim.plant.weather import Year, draw_year, read_year
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Ramp:
 
 @dataclass
 class Director:
-    """Holds the timeline; `apply` brings the states to a time."""
+    """Holds the timeline; `apply` brings the states to a time. `faulted` are the elements that it takes out."""
 
     site: Site
     scenario: Scenario
@@ -80,17 +83,19 @@ class Director:
     rng: np.random.Generator
     rise_k: float = 0.0
     faults: Faults = field(init=False)
+    faulted: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         devices, racks = len(self.site.devices), len(self.site.racks)
         self.faults = Faults(
             *(np.zeros(n, dtype=bool) for n in (devices, devices, devices, len(self.site.gateways), racks))
         )
-        order = sorted(range(len(self.scenario.events)), key=lambda i: self.scenario.events[i].at_s)
-        self._todo = [self.scenario.events[i] for i in order]
-        self._back: list[tuple[float, Event]] = []
+        ours = [e for e in self.scenario.events if isinstance(e, PlantEvent)]
+        self._todo = sorted(ours, key=lambda e: e.at_s)
+        self._back: list[tuple[float, PlantEvent]] = []
         self._share = Ramp.at_rest(self.jobs.share)
         self._heat = Ramp.at_rest(np.zeros(1))
+        self._year = self._air()
         for event in self._todo:
             self._check(event)
         site = self.site
@@ -98,7 +103,9 @@ class Director:
         self._elements |= {c.id: (self.thermal.cdu_ok, i) for i, c in enumerate(site.cdus)}
         self._elements |= {u.id: (self.thermal.unit_ok, i) for i, u in enumerate(site.cooling)}
         self._elements |= {x.id: (self.elec.storage_ok, i) for i, x in enumerate(site.storage)}
-        self._disobedient = {e: self._draw(e) for e in self._todo if isinstance(e, IgnoreCaps)}
+        self._drawn = {e: self._draw(e) for e in self._todo if isinstance(e, IgnoreCaps | SlowActuators)}
+        self._settle = self.network.racks.settle.copy()
+        self.faulted = frozenset(self._id(e) for e in self._todo if isinstance(e, Outage | CoolingTrip | StorageTrip))
 
     def apply(self, t_s: float) -> None:
         """Do what is due at `t_s` [s since start], undo what is over, and move ramps."""
@@ -119,15 +126,24 @@ class Director:
         """Dry-bulb and wet-bulb temperature [C]."""
         w, start = self.scenario.weather, self.scenario.start_hour
         hour = start + t_s / 3600.0
+        if self._year is not None:
+            dry, wet = self._year.at(24.0 * w.start_day + hour)
+            return dry + self.rise_k, wet + self.rise_k
         dry = w.dry_bulb_c + w.swing_k * (_peak_at(15.0, hour) - _peak_at(15.0, start)) + self.rise_k
         return dry, dry - w.depression_k
+
+    def _air(self) -> Year | None:
+        w = self.scenario.weather
+        if w.file:
+            return read_year(Path(w.file))
+        return draw_year(w.climate, self.rng) if w.climate else None
 
     def day(self, t_s: float) -> float:
         """Inference demand against that at the start."""
         amplitude, start = self.scenario.inference_daily, self.scenario.start_hour
         return (1.0 + amplitude * _peak_at(20.0, start + t_s / 3600.0)) / (1.0 + amplitude * _peak_at(20.0, start))
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: PlantEvent) -> None:
         if isinstance(event, Training | Inference):
             self._steer(event)
         elif isinstance(event, HeatWave):
@@ -147,7 +163,7 @@ class Director:
                 if value is not None:
                     getattr(self.jobs, name)[gangs] = value
 
-    def _switch(self, event: Event, *, on: bool) -> None:
+    def _switch(self, event: PlantEvent, *, on: bool) -> None:
         if isinstance(event, Outage):
             self.elec.in_service[self._node(event)] = not on
         elif isinstance(event, CoolingTrip):
@@ -157,11 +173,14 @@ class Director:
         elif isinstance(event, DeviceFault):
             getattr(self.faults, event.how)[self._devices(event)] = on
         elif isinstance(event, IgnoreCaps):
-            self.faults.ignores_caps[self._disobedient[event]] = on
+            self.faults.ignores_caps[self._drawn[event]] = on
+        elif isinstance(event, SlowActuators):
+            racks, slow = self._drawn[event], 1.0 - math.exp(-DT_S / event.settle_s)
+            self.network.racks.settle[racks] = slow if on else self._settle[racks]
         elif event.do == "gateway_silent":
             self.faults.gateway_silent[event.nth : event.nth + event.count] = on
 
-    def _check(self, event: Event) -> None:
+    def _check(self, event: PlantEvent) -> None:
         """PlantError when the site has nothing that the event could mean."""
         if isinstance(event, Training | Inference):
             self._gangs(event)
@@ -222,7 +241,13 @@ class Director:
             raise PlantError(f"storage_trip: the site has no {event.id or f'storage number {event.nth}'}")
         return found[event.nth]
 
-    def _draw(self, event: IgnoreCaps) -> Ints:
+    def _id(self, event: Outage | CoolingTrip | StorageTrip) -> str:
+        """What the event takes out."""
+        if isinstance(event, Outage):
+            return self.site.nodes[self._node(event)].id
+        return self._unit(event) if isinstance(event, CoolingTrip) else self.site.storage[self._storage(event)].id
+
+    def _draw(self, event: IgnoreCaps | SlowActuators) -> Ints:
         racks = len(self.site.racks)
         if event.share is None:
             return _evenly(np.arange(racks), event.count)

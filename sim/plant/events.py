@@ -5,19 +5,13 @@ Elements are chosen by kind and number, so that one scenario runs on every site.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from drivers.site.model import NodeKind
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Nth = Annotated[int, Field(ge=0)]
-
-
-class EventModel(BaseModel):
-    """Frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from sim.plant.event_model import Count, EventModel, Nth, Seconds
+from sim.plant.lab_events import LAB_ACTIONS, LabEvent
+from sim.plant.outcome import Outcome
+from sim.plant.weather import Climate
 
 
 class Training(EventModel):
@@ -116,6 +110,17 @@ class IgnoreCaps(EventModel):
     share: Annotated[float, Field(gt=0, le=1)] | None = None  # of all racks, drawn by the plant's seed, instead
 
 
+class SlowActuators(EventModel):
+    """Racks whose caps settle with `settle_s` instead of their own time constant, as through a busy BMC."""
+
+    do: Literal["slow_actuators"]
+    at_s: Seconds
+    for_s: Seconds = 0.0
+    settle_s: Annotated[float, Field(gt=0, le=600)] = 13.0  # 95 % after 40 s (POLCA, arXiv 2308.12908)
+    count: Count = 1
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
 ACTIONS: dict[str, type[EventModel]] = {
     "training": Training,
     "inference": Inference,
@@ -126,19 +131,33 @@ ACTIONS: dict[str, type[EventModel]] = {
     "device_fault": DeviceFault,
     "gateway_silent": GatewaySilent,
     "ignore_caps": IgnoreCaps,
+    "slow_actuators": SlowActuators,
+    **LAB_ACTIONS,
 }
-Event = Annotated[
-    Training | Inference | HeatWave | Outage | CoolingTrip | StorageTrip | DeviceFault | GatewaySilent | IgnoreCaps,
-    Field(discriminator="do"),
-]
+PlantEvent = (
+    Training
+    | Inference
+    | HeatWave
+    | Outage
+    | CoolingTrip
+    | StorageTrip
+    | DeviceFault
+    | GatewaySilent
+    | IgnoreCaps
+    | SlowActuators
+)
+Event = Annotated[PlantEvent | LabEvent, Field(discriminator="do")]
 
 
 class Weather(EventModel):
-    """Air at the start and its daily swing (peak at 15 h)."""
+    """Air at the start and its daily swing (peak at 15 h); or a year's, by the hour, of a climate or from a file."""
 
     dry_bulb_c: float = 30.0
     depression_k: Annotated[float, Field(ge=0)] = 9.0  # dry-bulb minus wet-bulb
     swing_k: Annotated[float, Field(ge=0)] = 5.0
+    climate: Climate | None = None  # drawn by the plant's seed
+    file: str = ""  # CSV of a year's hours: dry_bulb_c, wet_bulb_c
+    start_day: Annotated[float, Field(ge=0, lt=366)] = 196.0  # of the year, where it is a year's
 
 
 class Scenario(EventModel):
@@ -150,4 +169,11 @@ class Scenario(EventModel):
     weather: Weather = Weather()
     inference_daily: Annotated[float, Field(ge=0, lt=1)] = 0.25  # amplitude of the daily shape, peak at 20 h
     ups_battery_s: Annotated[float, Field(ge=0)] | None = None  # ride-through at rating, else the site's
+    lasts_s: Annotated[float, Field(ge=1)] = 600.0  # a shorter run need not show the outcome
     events: tuple[Event, ...] = ()
+    outcome: Outcome = Outcome()
+
+    @property
+    def needs_lab(self) -> tuple[str, ...]:
+        """Actions that only the lock-step can take, in the order of the file."""
+        return tuple(dict.fromkeys(e.do for e in self.events if e.do in LAB_ACTIONS))

@@ -99,7 +99,7 @@ class Plant:
         self.shedding = shedding.start_shedding(n.racks)
         self.agents = Agents(site, start_s, boot=boot, seed=seed)
         self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, fault_rng)
-        self._paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
+        self.paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
         self.jobs.limit_w[:] = np.minimum(self._caps, n.racks.max_w)
@@ -138,13 +138,13 @@ class Plant:
         self._caps = self.agents.step(self.start_s + t_s)
         self._supply()
         self._work(t_s)
-        cdu_on, unit_on = self._paths.cdu_on & self.thermal.cdu_ok, self._paths.unit_on
+        cdu_on, unit_on = self.paths.cdu_on & self.thermal.cdu_ok, self.paths.unit_on
         self.thermal.unit_on[:] = unit_on
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow = electrical.flow(
-            n.tree, n.hydraulics, n.racks, self.elec, self._paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
+            n.tree, n.hydraulics, n.racks, self.elec, self.paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
         )
         voltage.sag(n.tree, self.elec)
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
@@ -160,7 +160,7 @@ class Plant:
         if self._restless or in_service != self._in_service:
             self._in_service = in_service
             self._restless = switches.supply(n.tree, self.ties, self.elec)
-            electrical.route(n.racks, n.hydraulics, self.elec.live, self._paths)
+            electrical.route(n.racks, n.hydraulics, self.elec.live, self.paths)
 
     def _warm_up(self) -> None:
         """Bring the water to the working point of the first step, as if the plant had run for ten minutes."""
@@ -193,7 +193,7 @@ class Plant:
             holder.gpu_cap_w,
             holder.shed,
             self.director.faults.ignores_caps,
-            self._paths.rack_on,
+            self.paths.rack_on,
             self._steps,
             self.director.day(t_s),
             t_s,
@@ -251,7 +251,7 @@ class Plant:
         heat = np.where(e.in_service, e.heat, 0.0)
         furthest = int(np.argmax(heat))
         left_s = protection.times_to_trip(self.protections, e.pull_w, e.heat)
-        alive = ((self._paths.on_a + self._paths.on_b) > 0.0) & ~s.dead
+        alive = ((self.paths.on_a + self.paths.on_b) > 0.0) & ~s.dead
         handed_out = float(np.minimum(self._caps, s.plateau_w)[alive].sum())
         return Truth(
             t_s=self.t_s,

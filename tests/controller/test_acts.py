@@ -120,6 +120,14 @@ def test_no_line_can_stop_the_controller(tmp_path: Path, line: bytes) -> None:
     assert len(running.refused) == 1
 
 
+def test_a_request_in_a_hurry_says_so_until_it_is_released(tmp_path: Path) -> None:
+    running = Acts(tmp_path, SITE)
+    write(tmp_path, FULL | {"within_s": 30})
+    assert running.poll() == Requests(envelope_w=200e3, envelope_by="ann", envelope_within_s=30)
+    write(tmp_path, {"act": "envelope", "mw": None, "within_s": 30})
+    assert running.poll().envelope_within_s is None
+
+
 def test_refusals_are_counted_and_only_the_last_are_kept(tmp_path: Path) -> None:
     (tmp_path / acts.FILE).write_bytes(b"".join(b"rubbish %d\n" % i for i in range(1000)))
     running = Acts(tmp_path, SITE)
@@ -149,6 +157,8 @@ def test_a_line_without_end_is_refused_and_not_kept(tmp_path: Path) -> None:
         ({"act": "envelope", "mw": 0.34}, "at most 0.33 MW"),
         ({"act": "envelope", "mw": float("nan")}, "more than 0"),
         ({"act": "envelope", "mw": "full"}, "or `release`"),
+        ({"act": "envelope", "mw": 0.2, "within_s": 0}, "give seconds, more than 0"),
+        ({"act": "envelope", "mw": 0.2, "within_s": "soon"}, "give seconds"),
         ({"act": "mode", "mode": "on"}, "give one of live, hold, shadow, off"),
         ({"act": "hold", "rack": "r9"}, "racks.csv"),
         ({"act": "trip"}, "envelope, mode, hold, release"),

@@ -177,14 +177,18 @@ def test_a_narrowed_loop_says_why(b: Bench) -> None:
     assert got.narrowed_by[b.plan.loop_row.start] == "flow and supply temperature"
 
 
-def curtail(b: Bench, asked_w: float | None, seconds: int, drawn_w: float = 60e3) -> list[float]:
+def curtail(
+    b: Bench, asked_w: float | None, seconds: int, drawn_w: float = 60e3, within_s: float | None = None
+) -> list[float]:
     """Envelope in force, second by second, after an operator asks."""
     seen, state = b.image(readings(b, drawn_w)), limits.begin(b.plan)
     _, state = bounds(b, seen, Requests(), state)
     out = []
     for _ in range(seconds):
         seen = later(seen, 1.0)
-        got, state = bounds(b, seen, Requests(envelope_w=asked_w, envelope_by="utility"), state)
+        got, state = bounds(
+            b, seen, Requests(envelope_w=asked_w, envelope_by="utility", envelope_within_s=within_s), state
+        )
         out.append(got.envelope_w)
     return out
 
@@ -196,6 +200,14 @@ def test_a_curtailment_starts_at_what_the_site_may_draw_and_keeps_the_ramp(b: Be
     assert seen[0] <= reach_w / (1 - grid.METER_ERROR)
     assert (np.diff(seen) >= -5e3 - 1e-6).all()
     assert seen[-1] == 200e3
+
+
+def test_a_curtailment_in_a_hurry_is_there_in_time_and_one_with_time_keeps_the_ramp(b: Bench) -> None:
+    seen = curtail(b, 200e3, 30, within_s=30.0)
+    assert seen[int(30.0 - grid.EARLY_S)] == 200e3
+    assert (np.diff(seen) >= -200e3 / (30.0 - grid.EARLY_S) - 1e-6).all()
+    assert curtail(b, 200e3, 60, within_s=600.0) == curtail(b, 200e3, 60)
+    assert curtail(b, 200e3, 3, within_s=1.0)[1] == 200e3
 
 
 def test_an_envelope_asked_above_the_sites_own_changes_nothing(b: Bench) -> None:

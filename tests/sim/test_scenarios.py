@@ -4,18 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_plant import FULL, UNCAPPED, make_plant
+from helpers_plant import FULL, UNCAPPED, give_caps, make_plant
 
 from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
+from sim.lab.incidents import Incidents
 from sim.plant.base import PlantError
-from sim.plant.events import Event, IgnoreCaps
+from sim.plant.director import Director
+from sim.plant.events import ACTIONS, Event, IgnoreCaps
+from sim.plant.outcome import Outcome
 from sim.plant.plant import Plant
-from sim.scenarios import ScenarioError, load_scenario, scenario_names
+from sim.scenarios import ScenarioError, load_scenario, scenario_names, untaken
 
-NAMES = ["cdu_sentinel", "curtailment", "gateway_silent", "nameplate", "pdu_freeze", "steady", "surge"]
-NAMES.append("transformer_out")
+CALM = ["cdu_sentinel", "curtailment", "gateway_silent", "nameplate", "pdu_freeze", "steady", "surge"]
+LACKS = {"hall": {"tower_out"}, "colossus": {"dry_cooler_out"}}  # towers there, dry coolers here
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +26,37 @@ def colossus() -> Site:
     return resolve_site("colossus")
 
 
-def test_the_packaged_scenarios() -> None:
-    assert scenario_names() == NAMES
+def test_there_are_scenarios_of_every_kind() -> None:
+    names = scenario_names()
+    assert len(names) >= 30
+    assert set(CALM) < set(names)
+    done = {event.do for name in names for event in load_scenario(name).events}
+    assert done == set(ACTIONS), "an action that no scenario takes is tried by nobody"
+    lost = {e.kind for name in names for e in load_scenario(name).events if e.do in ("outage", "cooling_trip")}
+    nodes = {"utility_feed", "substation", "transformer", "ups", "switchboard", "busway", "pdu"}
+    assert lost >= nodes | {"cdu", "pump", "chiller", "tower", "dry_cooler"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_scenario_fits_both_sites(name: str, colossus: Site) -> None:
-    profiles = load_profiles()
-    Plant(colossus, profiles, load_scenario(name))
-    plant = Plant(resolve_site("hall"), profiles, load_scenario(name))
+@pytest.mark.parametrize("site", ["hall", "colossus"])
+def test_scenarios_fit_a_site_or_say_what_it_lacks(site: str, colossus: Site) -> None:
+    plant = Plant(colossus if site == "colossus" else resolve_site(site), load_profiles(), load_scenario("steady"))
+    lacking = {}
+    for name in scenario_names():
+        scenario = load_scenario(name)
+        try:
+            Director(
+                plant.site, scenario, plant.network, plant.jobs, plant.elec, plant.thermal, np.random.default_rng()
+            )
+            Incidents(plant.site, plant.inventory, scenario, plant.agents.groups, 1)
+        except PlantError as error:
+            lacking[name] = str(error)
+    assert set(lacking) == LACKS[site]
+    assert all("the site has" in words for words in lacking.values())
+
+
+@pytest.mark.parametrize("name", CALM)
+def test_without_a_loss_nothing_trips_by_itself(name: str) -> None:
+    plant = Plant(resolve_site("hall"), load_profiles(), load_scenario(name))
     plant.step(75.0)
     assert plant.truth().trips == 0
 
@@ -120,6 +145,8 @@ def test_events_that_the_site_cannot_have(event: dict[str, object], words: str) 
         ),
         ("name: bad\ntitle: t\nevents: [{do: weather, raise_k: 3}]", "Did you mean 'rise_k'"),
         ("name: bad\ntitle: t\nstart_hours: 3", "Did you mean 'start_hour'"),
+        ("name: bad\ntitle: t\noutcome: {trip: 0}", "Did you mean 'trips'"),
+        ("name: bad\ntitle: t\nevents: [{do: clock_jump, at_s: 3, by_s: -2, of: monotonic}]", "only goes forward"),
         ("name: other\ntitle: t", "name it bad"),
         ("name: [", "not YAML"),
         ("- 1", "mapping"),
@@ -135,6 +162,35 @@ def test_a_bad_file_is_explained(tmp_path: Path, text: str, words: str) -> None:
 def test_an_unknown_scenario_is_explained() -> None:
     with pytest.raises(ScenarioError, match=r"no scenario 'surg'. Did you mean 'surge'\? Known: .*steady"):
         load_scenario("surg")
+
+
+def test_slow_actuators_follow_slowly_and_are_quick_again_after() -> None:
+    slow = {"do": "slow_actuators", "at_s": 5.0, "for_s": 30.0, "settle_s": 10.0, "count": 2}
+    plant = make_plant(*FULL, slow)
+    plant.step(10.0)
+    give_caps(plant, 50e3, seq=1, ttl_s=60.0)
+    plant.step(2.0)
+    late = plant.jobs.limit_w > 51e3
+    assert late.sum() == 2
+    plant.step(24.0)
+    give_caps(plant, 60e3, seq=2, ttl_s=60.0)
+    plant.step(3.0)
+    assert plant.jobs.limit_w == pytest.approx(np.full(4, 60e3), rel=1e-3)
+
+
+def test_a_plant_on_sockets_says_what_will_not_happen_to_it() -> None:
+    assert "broker_down will not happen here" in untaken(load_scenario("broker_out"))
+    assert untaken(load_scenario("surge")) == ""
+
+
+def test_an_outcome_is_held_against_scores_by_name() -> None:
+    outcome = Outcome.model_validate({"recovery_s": 60, "work_done": 0.8, "breaker_margin_min_s": 5, "trips": 1})
+    good = dict.fromkeys(Outcome.model_fields, 0.0) | {"recovery_s": 60.0, "work_done": 0.8, "trips": 1}
+    assert outcome.missed(good | {"breaker_margin_min_s": None}) == []
+    words = outcome.missed(good | {"breaker_margin_min_s": 4.0, "work_done": 0.79, "recovery_s": None, "trips": 2})
+    assert [w.split()[0] for w in words] == ["trips", "recovery_s", "work_done", "breaker_margin_min_s"]
+    assert "work_done 0.79, at least 0.8 was to be shown" in words
+    assert "recovery_s was not seen, at most 60 was to be shown" in words
 
 
 def test_truth_adds_up() -> None:

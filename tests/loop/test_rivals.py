@@ -1,0 +1,120 @@
+"""Rival policies in lock-step: what each does in the same plant, on the same wires."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.frames import Floats, Frames
+from drivers.site.load import resolve_site
+from drivers.site.model import Site
+from sim.lab.lockstep import LockStep
+from sim.lab.rivals import OBJECTIVES, POLICIES, Layout, PolicyError, Seen, factory_of
+from sim.plant.plant import Plant
+from sim.scenarios import load_scenario
+
+RIVALS = tuple(name for name in POLICIES if name not in OBJECTIVES)
+
+
+class Halves:
+    """A policy of somebody else: half of the nameplate for all."""
+
+    def __init__(self, layout: Layout, seed: int) -> None:
+        self.max_w = layout.max_w
+
+    def caps_w(self, seen: Seen) -> Floats:
+        """Half."""
+        return self.max_w / 2.0
+
+
+class Nothing(Halves):
+    """A policy that gives what is no cap."""
+
+    def caps_w(self, seen: Seen) -> Floats:
+        """Not a number."""
+        return self.max_w * np.nan
+
+
+@pytest.fixture(scope="module")
+def hall() -> Site:
+    return resolve_site("hall")
+
+
+@pytest.mark.parametrize("policy", RIVALS)
+def test_a_rivals_caps_are_in_force_within_a_second_and_stay(hall: Site, policy: str) -> None:
+    lock = LockStep(hall, load_scenario("nameplate"), policy=policy)
+    frames, _ = lock.cycle()
+    assert frames is None
+    for _ in range(30):
+        lock.cycle()
+    holder = lock.plant.agents.holder
+    assert (holder.epoch == 1).all()
+    assert (holder.expiry_s > lock.clock.now_s()).all()
+    assert lock.plant.agents.refused == 0
+
+
+@pytest.mark.parametrize("policy", RIVALS)
+def test_equal_seeds_give_equal_runs_bit_for_bit(hall: Site, policy: str) -> None:
+    def course() -> bytes:
+        lock = LockStep(hall, load_scenario("surge"), seed=5, policy=policy)
+        return b"".join(lock.cycle()[1].cap_w.tobytes() for _ in range(120))
+
+    assert course() == course()
+
+
+def test_every_step_is_seen_and_a_rival_leaves_no_frames(hall: Site) -> None:
+    seen: list[Frames | None] = []
+
+    def see(plant: Plant, frames: Frames | None) -> None:
+        seen.append(frames)
+
+    lock = LockStep(hall, load_scenario("transformer_out"), policy="static")
+    assert all(lock.watched(see) is None for _ in range(70))
+    assert seen == [None] * 280
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_headroom_with_an_objective_is_headroom_itself(hall: Site, objective: str) -> None:
+    control = hall.control.model_copy(update={"objective": objective})
+    own = LockStep(hall.model_copy(update={"control": control}), load_scenario("nameplate"))
+    named = LockStep(hall, load_scenario("nameplate"), policy=objective)
+    for _ in range(5):
+        frames, _ = named.cycle()
+        assert frames is not None
+        assert (frames.orders.cap_w == own.cycle()[0].orders.cap_w).all()
+    assert named.plan.site.control.objective == objective
+
+
+def test_a_policy_of_somebody_else_is_found_by_module_and_class(hall: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(__file__)
+    monkeypatch.syspath_prepend(path.parent)
+    lock = LockStep(hall, load_scenario("nameplate"), policy=f"{path.stem}:Halves")
+    for _ in range(3):
+        lock.cycle()
+    expected = np.maximum(lock.plan.max_w / 2.0, lock.plan.floor_w)
+    assert np.abs(lock.plant.truth().cap_w - expected).max() <= 1.0
+
+
+def test_what_is_no_cap_is_refused_by_name(hall: Site) -> None:
+    lock = LockStep(hall, load_scenario("nameplate"), policy=Nothing)
+    with pytest.raises(PolicyError, match="Nothing gave no cap for each of 64 racks"):
+        lock.cycle()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("statik", "Did you mean 'static'"), ("no.such:Thing", "cannot be imported"), ("sim.lab.rivals:Nobody", "Nobody")],
+)
+def test_an_unknown_policy_is_named_with_what_to_do(name: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        factory_of(name)
+
+
+def test_a_rival_that_is_started_again_takes_over(hall: Site) -> None:
+    lock = LockStep(hall, load_scenario("nameplate"), policy="uniform")
+    for _ in range(5):
+        lock.cycle()
+    lock.start_controller()
+    for _ in range(3):
+        lock.cycle()
+    assert (lock.plant.agents.holder.epoch == 2).all()
