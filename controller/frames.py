@@ -5,9 +5,11 @@ R racks, N electrical nodes, K rows (limits), J rows of losses, U cooling units,
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from drivers.lease import Shed as Shed  # rungs of the shed ladder, as the leases carry them
 
@@ -34,13 +36,22 @@ class Rows:
 
     def at_shares(self, share: Floats) -> "Rows":
         """The same rows with other cord shares [R, 2]; shares that sum to more than one never count a watt twice."""
-        through = (self.cords * share[self.racks]).sum(axis=1)
-        return replace(self, coeff=self.fixed + np.minimum(through, self.cords.max(axis=1)))
+        a, b = self.cords[:, 0], self.cords[:, 1]
+        through = a * share[:, 0][self.racks] + b * share[:, 1][self.racks]
+        return replace(self, coeff=self.fixed + np.minimum(through, np.maximum(a, b)))
+
+    @cached_property
+    def _matrix(self) -> csr_array:
+        return csr_array((self.coeff, self.racks, self.indptr), shape=(len(self.indptr) - 1, self._width))
+
+    @cached_property
+    def _width(self) -> int:
+        return int(self.racks.max(initial=-1)) + 1
 
     def dot(self, x: Floats) -> Floats:
-        """Sum of coeff * x over each row, [K]."""
-        total = np.bincount(self.of_entry, self.coeff * x[self.racks], minlength=len(self.indptr) - 1)
-        return total.astype(np.float64, copy=False)
+        """Sum of coeff * x over each row, [K]; `x` [R]."""
+        total: Floats = self._matrix @ x[: self._width]
+        return total
 
     def joined(self, more: "Rows") -> "Rows":
         """These rows, then `more` over the same racks."""

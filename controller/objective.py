@@ -85,7 +85,7 @@ def _as_filling(topology: FillTopology, inputs: FillInputs, result: WorkResult) 
     rows = len(topology.row_start) - 1
     of_entry = np.repeat(np.arange(rows), np.diff(topology.row_start))
     load_w, floors_w = (
-        np.bincount(of_entry, coef * w[topology.row_rack], minlength=rows).astype(np.float64)
+        np.bincount(of_entry, coef * w[topology.row_block], minlength=rows).astype(np.float64)
         for w in (result.power_w, inputs.floor_w)
     )
     full = load_w >= inputs.limit_w * (1.0 - np.where(result.price > 0.0, FILLED, TIGHT))
@@ -122,7 +122,7 @@ def _binding(
     bound = np.full(gangs, -1, dtype=np.int32)
     coef = topology.coef if inputs.coef is None else inputs.coef
     loaded = np.flatnonzero(coef > 0.0)
-    gang, row = topology.gang_of[topology.row_rack[loaded]], of_entry[loaded]
+    gang, row = topology.gang_of[topology.row_block[loaded]], of_entry[loaded]
     with np.errstate(divide="ignore", invalid="ignore"):
         use = np.nan_to_num(load_w / inputs.limit_w, posinf=0.0)
     order = np.lexsort((use[row], full[row], result.price[row] * coef[loaded]))

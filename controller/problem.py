@@ -105,8 +105,9 @@ def _ceilings(structure: Structure, rows: Rows, room_w: Floats, racks: int) -> t
     entry = np.flatnonzero(~structure.entry & (rows.coeff > 0.0))
     rack, at = rows.racks[entry], rows.of_entry[entry]
     bound = room_w[at] / rows.coeff[entry]
-    order = np.argsort(-bound, kind="stable")  # lowest bound is written last
-    ceiling_w[rack[order]], row[rack[order]] = bound[order], at[order]
+    np.minimum.at(ceiling_w, rack, bound)
+    lowest = bound <= ceiling_w[rack]
+    row[rack[lowest]] = at[lowest]
     return ceiling_w, row
 
 

@@ -3,15 +3,12 @@
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_rows import BEGIN, END, can_rise
 from controller.kernels.fill_setup import (
     ALLOWED,
     FLOOR,
     FROZEN,
     LEVEL,
-    LINE,
     SAME,
-    SLOPE,
     STATE,
     Flags,
     Floats,
@@ -19,33 +16,28 @@ from controller.kernels.fill_setup import (
     Ints,
     power_at,
 )
+from controller.kernels.fill_sums import row_sum
 
 
 @njit(cache=False)
 def end_class(
     rack: Floats,
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     curve: Ints,
     gang: Floats,
     knots: Floats,
     gang_start: Ints,
     gang_rack: Indices,
-    live: Ints,
-    live_row: Indices,
-    live_coef: Floats,
-    rest_w: Floats,
     order: Ints,
     lo: int,
     hi: int,
     ceiling_w: Floats,
     power_w: Floats,
+    above_w: Floats,
     over_ceiling: Flags,
-    last: bool,
 ) -> None:
-    """Gangs of order[lo:hi] still free are at their demand; powers, no higher than a ceiling unless the floor is.
-
-    Unless it is the last class, its rows keep what they carry of it.
-    """
+    """Gangs of order[lo:hi] still free are at their demand; powers, no higher than a ceiling unless the floor is."""
     for i in range(lo, hi):
         g = order[i]
         if gang[g, STATE] != FROZEN:
@@ -53,51 +45,32 @@ def end_class(
         level = gang[g, LEVEL]
         for m in range(gang_start[g], gang_start[g + 1]):
             r = gang_rack[m]
-            most_w = max(ceiling_w[r], rack[r, FLOOR])
-            power_w[r] = min(power_at(rack, curve, knots, r, level), most_w)
             over_ceiling[r] = ceiling_w[r] < rack[r, FLOOR]
-            if last or not can_rise(rack, live, r):
-                continue
-            line[r, LINE], line[r, SLOPE] = power_w[r], 0.0
-            for e in range(live[r, BEGIN], live[r, END]):
-                rest_w[live_row[e]] += live_coef[e] * (power_w[r] - rack[r, FLOOR])
+            power = min(power_at(rack, curve, knots, r, level), max(ceiling_w[r], rack[r, FLOOR]))
+            power_w[r], above_w[r], line_w[r], slope_w[r] = power, power, power, 0.0
 
 
 @njit(cache=False)
 def sum_rows(
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     power_w: Floats,
     limit_w: Floats,
     guess: Flags,
     load_w: Floats,
 ) -> tuple[int, bool]:
-    """Loads; how many rows outside the guess are full, which join it; whether every coefficient is known and >= 0.
-
-    Four sums a row: one alone would wait for its own last addition.
-    """
-    missed, least, known = 0, 0.0, True
+    """Loads from the blocks' powers [B]; how many rows outside the guess are full, which join it; whether every
+    coefficient is known and >= 0."""
+    missed, known = 0, not (coef < 0.0).any()
     for k in range(len(limit_w)):
-        lo, hi = row_start[k], row_start[k + 1]
-        even = lo + (hi - lo) // 4 * 4
-        a, b, c, d = 0.0, 0.0, 0.0, 0.0
-        for e in range(lo, even, 4):
-            a += coef[e] * power_w[row_rack[e]]
-            b += coef[e + 1] * power_w[row_rack[e + 1]]
-            c += coef[e + 2] * power_w[row_rack[e + 2]]
-            d += coef[e + 3] * power_w[row_rack[e + 3]]
-            least = min(least, coef[e], coef[e + 1], coef[e + 2], coef[e + 3])
-        for e in range(even, hi):
-            a += coef[e] * power_w[row_rack[e]]
-            least = min(least, coef[e])
-        total_w = (a + b) + (c + d)
+        total_w = row_sum(row_block, coef, row_start[k], row_start[k + 1], power_w)
         load_w[k] = total_w
         known &= total_w < np.inf
         if not guess[k] and total_w >= limit_w[k] - ALLOWED * max(abs(limit_w[k]), total_w):
             guess[k] = True
             missed += 1
-    return missed, known and least >= 0.0
+    return missed, known
 
 
 @njit(cache=False)
@@ -116,8 +89,9 @@ def flag_rows(limit_w: Floats, load_w: Floats, floor_load_w: Floats, tight: Flag
 
 @njit(cache=False)
 def repair(
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     limit_w: Floats,
     rack: Floats,
@@ -139,7 +113,8 @@ def repair(
         share = max(0.0, 1.0 - (load_w[k] - target_w) / above_w)
         for e in range(row_start[k], row_start[k + 1]):
             if coef[e] > 0.0:
-                keep[row_rack[e]] = min(keep[row_rack[e]], share)
+                for r in range(block_start[row_block[e]], block_start[row_block[e] + 1]):
+                    keep[r] = min(keep[r], share)
     for r in range(len(power_w)):
         if keep[r] < 1.0:
             power_w[r] = rack[r, FLOOR] + (power_w[r] - rack[r, FLOOR]) * keep[r]

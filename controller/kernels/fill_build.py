@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.kernels.fill_events import BUCKETS
-from controller.kernels.fill_solve import Work
+from controller.kernels.fill_solve import ENTRIES, Work
 
 STRAIGHT = 1e-12  # relative: a point between segments of equal slope is none
 Curve = tuple[Sequence[float], Sequence[float]]
@@ -25,17 +25,18 @@ class FillError(ValueError):
 class FillTopology:
     """What changes only with the site: R racks in G gangs, K rows with N non-zero coefficients, C curves.
 
-    gang_of [R], gang_class [G] (0 is served first), racks by gang (gang_start [G + 1], gang_rack [R]), rows in CSR
-    (row_start [K + 1], row_rack [N], coef [N], all >= 0). Made by `build_topology`; holds the scratch arrays of the
-    kernel and its guess of the rows that bind, under a lock.
+    gang_of [R], gang_class [G] (0 is served first), racks by gang (gang_start [G + 1], gang_rack [R]), rows in CSR over
+    blocks of racks (block_start [B + 1]; row_start [K + 1], row_block [N], coef [N], all >= 0). Made by
+    `build_topology`; holds the scratch arrays of the kernel and its guess of the rows that bind, under a lock.
     """
 
     gang_of: Ints
     gang_class: Ints
     gang_start: Ints
     gang_rack: Ints
+    block_start: Ints
     row_start: Ints
-    row_rack: Ints
+    row_block: Ints
     coef: Floats
     knots: Floats
     work: Work = field(repr=False, compare=False)
@@ -46,19 +47,23 @@ def build_topology(
     gang_of: ArrayLike,
     gang_class: ArrayLike,
     row_start: ArrayLike,
-    row_rack: ArrayLike,
+    row_block: ArrayLike,
     coef: ArrayLike,
     curves: Sequence[Curve],
+    block_start: ArrayLike | None = None,
 ) -> FillTopology:
     """Index arrays for `fill`: gang_of [R], gang_class [G], rows in CSR, curves as (shares, throughputs).
 
-    Raises FillError when an index is out of range, a coefficient is negative or a curve does not rise strictly
-    from a first point that is (0, 0) or positive in both.
+    `block_start` [B + 1] parts the racks into blocks of neighbours that every row loads alike, such as the GPUs of a
+    rack, and `row_block` [N] counts them; without it every rack is a block.
+    Raises FillError when an index is out of range, a coefficient is negative or a curve does not rise strictly from
+    a first point that is (0, 0) or positive in both.
     """
     racks, classes = np.array(gang_of, np.int32), np.array(gang_class, np.int32)
-    start, rack_of = np.array(row_start, np.int32), np.array(row_rack, np.int32)
+    start, of_row = np.array(row_start, np.int32), np.array(row_block, np.int32)
     a = np.array(coef, np.float64)
-    _check(racks, len(classes), start, rack_of, a)
+    blocks = np.arange(len(racks) + 1, dtype=np.int32) if block_start is None else np.array(block_start, np.int32)
+    _check(racks, len(classes), blocks, start, of_row, a)
     knots = _knots(curves)
     gang_rack, gang_start = _group(racks, len(classes))
     structure: dict[str, Any] = {
@@ -66,23 +71,29 @@ def build_topology(
         "gang_start": gang_start,
         "gang_rack": gang_rack,
         "row_start": start,
-        "row_rack": rack_of,
+        "row_block": of_row,
+        "block_start": blocks,
         "knots": knots,
     }
-    indices = {"gang_rack": gang_rack.view(np.uint32), "row_rack": rack_of.view(np.uint32)}
-    scratch = _scratch(len(racks), len(classes), len(start) - 1, len(a), knots.shape[1])
+    size = np.diff(blocks)
+    block_of = np.repeat(np.arange(len(size), dtype=np.uint32), size)
+    indices = {name: structure[name].view(np.uint32) for name in ("gang_rack", "row_block")} | {"block_of": block_of}
+    scratch = _scratch(len(racks), len(size), len(classes), len(start) - 1, len(a), knots.shape[1])
     work = Work(**{**structure, **indices}, **scratch)
+    work.tally[ENTRIES] = size[of_row].sum()
     return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
 
 
-def _check(racks: Ints, n_gang: int, start: Ints, rack_of: Ints, a: Floats) -> None:
+def _check(racks: Ints, n_gang: int, blocks: Ints, start: Ints, of_row: Ints, a: Floats) -> None:
     """FillError unless the index arrays fit together."""
     if racks.size and not 0 <= racks.min() <= racks.max() < n_gang:
         raise FillError("gang_of names a gang that is not there")
-    if not start.size or start[0] != 0 or start[-1] != len(rack_of) or (np.diff(start) < 0).any():
-        raise FillError("row_start does not span row_rack")
-    if len(rack_of) != len(a) or (rack_of.size and not 0 <= rack_of.min() <= rack_of.max() < len(racks)):
-        raise FillError("row_rack names a rack that is not there, or does not match coef")
+    if not blocks.size or blocks[0] != 0 or blocks[-1] != len(racks) or (np.diff(blocks) < 1).any():
+        raise FillError("block_start does not part the racks into blocks")
+    if not start.size or start[0] != 0 or start[-1] != len(of_row) or (np.diff(start) < 0).any():
+        raise FillError("row_start does not span row_block")
+    if len(of_row) != len(a) or (of_row.size and not 0 <= of_row.min() <= of_row.max() < len(blocks) - 1):
+        raise FillError("row_block names a block that is not there, or does not match coef")
     if not (np.isfinite(a) & (a >= 0.0)).all():
         raise FillError("a coefficient is negative or unknown")
 
@@ -114,21 +125,25 @@ def _knots(curves: Sequence[Curve]) -> Floats:
     return knots
 
 
-def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) -> dict[str, Any]:
+def _scratch(n_rack: int, n_block: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) -> dict[str, Any]:
     """Everything of `Work` that a filling writes."""
     n_event = n_rack * n_knot + n_gang
     floats = {
         "rack": (n_rack, 6),
-        "line": (n_rack, 2),
+        "line_w": n_rack,
+        "slope_w": n_rack,
+        "above_w": n_rack,
         "gang": (n_gang, 8),
         "row": (n_row, 4),
-        "rest_w": n_row,
         "live_coef": n_entry,
         "chosen_coef": n_entry,
         "raw_level": n_event,
         "event_level": n_event,
         "keep": n_rack,
         "power_w": n_rack,
+        "block_w": n_block,
+        "block_above_w": n_block,
+        "block_slope_w": n_block,
         "load_w": n_row,
         "floor_load_w": n_row,
     }
@@ -136,23 +151,25 @@ def _scratch(n_rack: int, n_gang: int, n_row: int, n_entry: int, n_knot: int) ->
         "order": n_gang,
         "stopped": n_gang,
         "step": n_gang,
-        "witness": n_gang,
         "touched": n_row,
         "curve": n_rack,
         "blocked": n_rack,
         "number": n_row,
         "heap": (2, n_row),
-        "live": (n_rack, 2),
+        "live": (n_block, 2),
         "raw_what": (n_event, 2),
         "event_what": (n_event, 2),
         "bucket": BUCKETS + 2,
-        "tally": 6,
+        "tally": 7,
     }
-    flags = {"guess": n_row, "could": n_row, "chosen": n_row, "tight": n_row, "violated": n_row, "over_ceiling": n_rack}
+    flags = dict.fromkeys(("guess", "could", "chosen", "tight", "violated"), n_row) | {"over_ceiling": n_rack}
     kinds: tuple[tuple[dict[str, Any], type], ...] = (
         (floats, np.float64),
         (ints, np.int32),
         (flags, np.bool_),
         ({"live_row": n_entry}, np.uint32),
     )
-    return {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}
+    made = {name: np.zeros(shape, dtype) for names, dtype in kinds for name, shape in names.items()}
+    if n_block == n_rack:
+        made |= {"block_w": made["power_w"], "block_above_w": made["above_w"], "block_slope_w": made["slope_w"]}
+    return made

@@ -27,7 +27,6 @@ from controller.kernels.fill_setup import (
     OTHER,
     SAME,
     SHARE,
-    SLOPE,
     STATE,
     THROUGHPUT,
     TOP,
@@ -41,11 +40,13 @@ from controller.kernels.fill_setup import (
 @njit(cache=False)
 def flatten_gang(
     rack: Floats,
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
     knots: Floats,
+    block_of: Indices,
     gang_start: Ints,
     gang_rack: Indices,
     live: Ints,
@@ -54,21 +55,29 @@ def flatten_gang(
     g: int,
 ) -> None:
     """The racks of a gang just frozen stay where they are; those at their floors do already."""
+    d_w, d_slope_w = 0.0, 0.0
     for i in range(gang_start[g], gang_start[g + 1]):
         r = gang_rack[i]
-        if line[r, SLOPE] > 0.0:
+        if slope_w[r] > 0.0:
             power_w = power_at(rack, curve, knots, r, gang[g, LEVEL])
-            flatten(line, row, live, live_row, live_coef, r, power_w)
+            d_w += power_w - line_w[r]
+            d_slope_w -= slope_w[r]
+            line_w[r], slope_w[r] = power_w, 0.0
+        if i + 1 == gang_start[g + 1] or block_of[gang_rack[i + 1]] != block_of[r]:
+            if d_slope_w < 0.0:
+                flatten(row, live, live_row, live_coef, block_of[r], d_w, d_slope_w)
+            d_w, d_slope_w = 0.0, 0.0
 
 
 @njit(cache=False)
 def freeze_under(
-    line: Floats,
+    slope_w: Floats,
     gang: Floats,
     tally: Ints,
     gang_of: Ints,
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     blocked: Ints,
     stopped: Ints,
@@ -81,29 +90,33 @@ def freeze_under(
     """
     n = 0
     for e in range(row_start[k], row_start[k + 1]):
-        r = row_rack[e]
-        g = gang_of[r]
-        if gang[g, STATE] == FROZEN or coef[e] <= 0.0:
+        if coef[e] <= 0.0:
             continue
-        if blocked[r] < 0:
-            blocked[r] = k
-        if line[r, SLOPE] > 0.0:
-            gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, k
-            stopped[n] = g
-            n += 1
+        for r in range(block_start[row_block[e]], block_start[row_block[e] + 1]):
+            g = gang_of[r]
+            if gang[g, STATE] == FROZEN:
+                continue
+            if blocked[r] < 0:
+                blocked[r] = k
+            if slope_w[r] > 0.0:
+                gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = FROZEN, x, k
+                stopped[n] = g
+                n += 1
     tally[ACTIVE] -= n
     return n
 
 
 @njit(forceinline=True)
 def next_row(
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     row: Floats,
     heap: Ints,
     tally: Ints,
     number: Ints,
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     key: float,
 ) -> int:
@@ -114,19 +127,22 @@ def next_row(
         row[k, KEY] = min(1.0, tight)
         sift_down(row, heap, tally[IN_HEAP])
         return -1
-    return int(number[k]) if close_row(line, row, heap, tally, number, row_start, row_rack, coef, key) else -1
+    tight_now = close_row(line_w, slope_w, row, heap, tally, number, block_start, row_start, row_block, coef, key)
+    return int(number[k]) if tight_now else -1
 
 
 @njit(forceinline=True)
 def next_event(
     rack: Floats,
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
     heap: Ints,
     knots: Floats,
     gang_of: Ints,
+    block_of: Indices,
     live: Ints,
     live_row: Indices,
     live_coef: Floats,
@@ -148,15 +164,18 @@ def next_event(
         return float(blocked[a])
     c = curve[a]
     slope = knots[c, j, INVERSE]
-    line_w = rack[a, OTHER] + rack[a, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
-    steepen(line, row, heap, live, live_row, live_coef, a, line_w, rack[a, GPU] * slope * rack[a, TOP], x)
+    new_w = rack[a, OTHER] + rack[a, GPU] * (knots[c, j, SHARE] - knots[c, j, THROUGHPUT] * slope)
+    new_slope_w = rack[a, GPU] * slope * rack[a, TOP]
+    b = block_of[a]
+    steepen(line_w, slope_w, row, heap, live, live_row, live_coef, b, a, new_w, new_slope_w, x)
     return AT_DEMAND
 
 
 @njit(cache=False)
 def rise(
     rack: Floats,
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     curve: Ints,
     gang: Floats,
     row: Floats,
@@ -164,11 +183,13 @@ def rise(
     tally: Ints,
     knots: Floats,
     gang_of: Ints,
+    block_of: Indices,
     gang_start: Ints,
     gang_rack: Indices,
     number: Ints,
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     live: Ints,
     live_row: Indices,
@@ -194,14 +215,32 @@ def rise(
         key = row[heap[0, 0], KEY] if tally[IN_HEAP] > 0 else 1.0
         frozen = 0
         if key < 1.0 - SAME and key <= x:  # a row full at the demands binds nobody
-            k = next_row(line, row, heap, tally, number, row_start, row_rack, coef, key)
+            k = next_row(line_w, slope_w, row, heap, tally, number, block_start, row_start, row_block, coef, key)
             if k >= 0:
-                frozen = freeze_under(line, gang, tally, gang_of, row_start, row_rack, coef, blocked, stopped, k, key)
+                frozen = freeze_under(
+                    slope_w, gang, tally, gang_of, block_start, row_start, row_block, coef, blocked, stopped, k, key
+                )
         elif i < n:
             a, j = event_what[i, 0], event_what[i, 1]
             i += 1
             binding = next_event(
-                rack, line, curve, gang, row, heap, knots, gang_of, live, live_row, live_coef, blocked, a, j, x
+                rack,
+                line_w,
+                slope_w,
+                curve,
+                gang,
+                row,
+                heap,
+                knots,
+                gang_of,
+                block_of,
+                live,
+                live_row,
+                live_coef,
+                blocked,
+                a,
+                j,
+                x,
             )
             g = a if j < 0 else gang_of[a]
             if binding != AT_DEMAND and gang[g, STATE] != FROZEN:
@@ -213,5 +252,18 @@ def rise(
         if tally[ACTIVE] > 0:  # else the rows are summed afresh before they are needed
             for m in range(frozen):
                 flatten_gang(
-                    rack, line, curve, gang, row, knots, gang_start, gang_rack, live, live_row, live_coef, stopped[m]
+                    rack,
+                    line_w,
+                    slope_w,
+                    curve,
+                    gang,
+                    row,
+                    knots,
+                    block_of,
+                    gang_start,
+                    gang_rack,
+                    live,
+                    live_row,
+                    live_coef,
+                    stopped[m],
                 )

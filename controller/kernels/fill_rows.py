@@ -10,18 +10,8 @@ tight changes nothing, whether it takes part or not.
 import numpy as np
 from numba import njit
 
-from controller.kernels.fill_setup import (
-    ALLOWED,
-    FLOOR,
-    LINE,
-    MOST,
-    SAME,
-    SLOPE,
-    Flags,
-    Floats,
-    Indices,
-    Ints,
-)
+from controller.kernels.fill_setup import ALLOWED, FLOOR, MOST, SAME, Flags, Floats, Indices, Ints
+from controller.kernels.fill_sums import block_sum, row_sum
 
 # Columns of `row` [K, 4] of the rows that take part: load = BASE + GAIN x level, limit less what keeps rounding below
 # it, lower bound of the level at which it becomes tight (-1: is tight).
@@ -29,22 +19,23 @@ BASE, GAIN, LIMIT, KEY = range(4)
 IN_HEAP, ACTIVE, STEPS = range(3)  # entries of `tally`: rows in the heap, gangs still rising, steps made
 CHOSEN = 5  # and: rows in `number`, of which `live` holds the columns
 SPARE = 4  # columns are made anew when more than a quarter of them are of no use
-BEGIN, END = range(2)  # columns of `live` [R, 2]: entries of a rack in live_row and live_coef
+BEGIN, END = range(2)  # columns of `live` [B, 2]: entries of a block in live_row and live_coef
 MARGIN = 3.0 * SAME  # of the limit: rows end below it by this, so that they hold in any order of summation
 
 
 @njit(forceinline=True)
-def can_rise(rack: Floats, live: Ints, r: int) -> bool:
+def can_rise(rack: Floats, block_of: Indices, live: Ints, r: int) -> bool:
     """Whether rack `r` can rise at all and loads a row that takes part."""
-    return bool(live[r, BEGIN] < live[r, END] and rack[r, MOST] > rack[r, FLOOR])
+    return bool(rack[r, MOST] > rack[r, FLOOR] and live[block_of[r], BEGIN] < live[block_of[r], END])
 
 
 @njit(cache=False)
 def choose_rows(
-    rack: Floats,
+    floor_w: Floats,
+    most_w: Floats,
     number: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     limit_w: Floats,
     guess: Flags,
@@ -56,33 +47,34 @@ def choose_rows(
 ) -> bool:
     """Choose the guessed rows that could bind with every gang at its highest level; false if those of last time do.
 
-    Last time's do if they, with the same coefficients, are among them, and not many more were chosen. Loads at the
-    floors of all that were guessed are kept.
+    `floor_w` and `most_w` [B] are the blocks at their floors and at the highest levels of their gangs. Last time's
+    rows do if the wanted ones, with the same coefficients, are among them and they are not many more; else they stay
+    beside the wanted ones, as what could bind comes and goes, unless that would be many more. Loads at the floors of
+    all that were guessed are kept.
     """
     anew, wanted, had = False, 0, 0
     for k in range(len(limit_w)):
-        size = row_start[k + 1] - row_start[k]
-        had += size * chosen[k]
+        lo, hi = row_start[k], row_start[k + 1]
         could[k] = False
-        if not guess[k]:
-            continue
-        low_w, high_w, same = 0.0, 0.0, True
-        for e in range(row_start[k], row_start[k + 1]):
-            r = row_rack[e]
-            low_w += coef[e] * rack[r, FLOOR]
-            high_w += coef[e] * rack[r, MOST]
-            same &= coef[e] == chosen_coef[e]
-        floor_load_w[k] = low_w
-        if high_w > low_w and high_w > limit_w[k] + SAME * abs(limit_w[k]):
-            could[k] = True
-            wanted += size
-            anew |= not (chosen[k] and same)
-    if not anew and had <= wanted + wanted // SPARE:
+        if guess[k]:
+            low_w = row_sum(row_block, coef, lo, hi, floor_w)
+            high_w = row_sum(row_block, coef, lo, hi, most_w)
+            floor_load_w[k] = low_w
+            could[k] = high_w > low_w and high_w > limit_w[k] + SAME * abs(limit_w[k])
+        if could[k]:
+            wanted += hi - lo
+            anew |= not chosen[k]
+        if chosen[k] or could[k]:
+            had += hi - lo
+        for e in range(lo, hi if chosen[k] else lo):
+            anew |= coef[e] != chosen_coef[e]
+    many = had > wanted + wanted // SPARE
+    if not anew and not many:
         return False
     n = 0
     for k in range(len(limit_w)):
-        chosen[k] = could[k]
-        if could[k]:
+        chosen[k] = could[k] or (chosen[k] and not many)
+        if chosen[k]:
             number[n] = k
             n += 1
             for e in range(row_start[k], row_start[k + 1]):
@@ -96,13 +88,13 @@ def set_rows(
     rack: Floats,
     row: Floats,
     number: Ints,
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     limit_w: Floats,
     floor_load_w: Floats,
     could: Flags,
-    rest_w: Floats,
     touched: Ints,
     blocked: Ints,
     alive: int,
@@ -110,18 +102,18 @@ def set_rows(
     """Limits of the chosen rows, none for one that cannot bind; racks under a row full from the start are blocked."""
     for n in range(alive):
         k = number[n]
-        row[n, LIMIT], row[n, KEY], rest_w[n], touched[n] = np.inf, 1.0, 0.0, -1
+        row[n, LIMIT], row[n, KEY], touched[n] = np.inf, 1.0, -1
         if not could[k]:
             continue
         limit, low_w = limit_w[k], floor_load_w[k]
         full = low_w >= limit - SAME * max(abs(limit), low_w)
         spare_w = 0.0 if full else min(MARGIN * abs(limit), 2.0 * ALLOWED * (limit - low_w))
-        row[n, LIMIT], row[n, KEY], rest_w[n] = limit - spare_w, -1.0 if full else 1.0, low_w
-        if full:
-            for e in range(row_start[k], row_start[k + 1]):
-                r = row_rack[e]
-                if coef[e] > 0.0 and rack[r, MOST] > rack[r, FLOOR] and blocked[r] < 0:
-                    blocked[r] = k
+        row[n, LIMIT], row[n, KEY] = limit - spare_w, -1.0 if full else 1.0
+        for e in range(row_start[k], row_start[k + 1] if full else row_start[k]):
+            if coef[e] > 0.0:
+                for r in range(block_start[row_block[e]], block_start[row_block[e] + 1]):
+                    if rack[r, MOST] > rack[r, FLOOR] and blocked[r] < 0:
+                        blocked[r] = k
 
 
 @njit(cache=False)
@@ -129,37 +121,55 @@ def set_columns(
     alive: int,
     number: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     live: Ints,
     live_row: Indices,
     live_coef: Floats,
 ) -> None:
-    """Columns of the chosen rows; those that are alike are kept once."""
+    """Columns of the chosen rows, by block."""
     live[:, END] = 0
     for n in range(alive):
         for e in range(row_start[number[n]], row_start[number[n] + 1]):
-            live[row_rack[e], END] += 1
+            live[row_block[e], END] += 1
     total = 0
-    for r in range(len(live)):
-        count = live[r, END]
-        live[r, BEGIN], live[r, END] = total, total
+    for b in range(len(live)):
+        count = live[b, END]
+        live[b, BEGIN], live[b, END] = total, total
         total += count
     for n in range(alive):
         for e in range(row_start[number[n]], row_start[number[n] + 1]):
-            r, a = row_rack[e], coef[e]
+            b, a = row_block[e], coef[e]
             if a > 0.0:
-                at = live[r, END]
-                live[r, END] = at + 1
+                at = live[b, END]
+                live[b, END] = at + 1
                 live_row[at], live_coef[at] = n, a
-    for r in range(1, len(live)):  # neighbours in the same rows read the same list: a pass over all touches less memory
-        begin, end, other = live[r, BEGIN], live[r, END], live[r - 1, BEGIN]
-        same = end - begin == live[r - 1, END] - other
-        for e in range(begin, end if same else begin):
-            before = other + e - begin
-            same &= live_row[e] == live_row[before] and live_coef[e] == live_coef[before]
-        if same:
-            live[r, BEGIN], live[r, END] = other, live[r - 1, END]
+
+
+@njit(cache=False)
+def touch_rows(
+    rack: Floats,
+    block_of: Indices,
+    gang_start: Ints,
+    gang_rack: Indices,
+    live: Ints,
+    live_row: Indices,
+    touched: Ints,
+    c: int,
+    order: Ints,
+    lo: int,
+    hi: int,
+) -> None:
+    """Mark the rows that a rack of the gangs order[lo:hi] of class `c` can load further."""
+    last = np.int64(-1)
+    for i in range(lo, hi):
+        g = order[i]
+        for m in range(gang_start[g], gang_start[g + 1]):
+            b = np.int64(block_of[gang_rack[m]])
+            if b != last and can_rise(rack, block_of, live, gang_rack[m]):
+                last = b
+                for e in range(live[b, BEGIN], live[b, END]):
+                    touched[live_row[e]] = c
 
 
 @njit(cache=False)
@@ -198,21 +208,23 @@ def sift_down(row: Floats, heap: Ints, n: int) -> None:
 
 @njit(forceinline=True)  # called for every event: as a call it costs more than its work
 def steepen(
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     row: Floats,
     heap: Ints,
     live: Ints,
     live_row: Indices,
     live_coef: Floats,
+    b: int,
     r: int,
-    line_w: float,
-    slope_w: float,
+    new_w: float,
+    new_slope_w: float,
     x: float,
 ) -> None:
-    """Give rack `r`, at level `x`, a new line, and its rows with it."""
-    d_line, d_slope = line_w - line[r, LINE], slope_w - line[r, SLOPE]
-    line[r, LINE], line[r, SLOPE] = line_w, slope_w
-    for e in range(live[r, BEGIN], live[r, END]):
+    """Give rack `r` of block `b`, at level `x`, a new line, and its rows with it."""
+    d_line, d_slope = new_w - line_w[r], new_slope_w - slope_w[r]
+    line_w[r], slope_w[r] = new_w, new_slope_w
+    for e in range(live[b, BEGIN], live[b, END]):
         k, a = live_row[e], live_coef[e]
         base = row[k, BASE] + a * d_line
         gain = row[k, GAIN] + a * d_slope
@@ -225,43 +237,38 @@ def steepen(
 
 @njit(forceinline=True)
 def flatten(
-    line: Floats,
-    row: Floats,
-    live: Ints,
-    live_row: Indices,
-    live_coef: Floats,
-    r: int,
-    power_w: float,
+    row: Floats, live: Ints, live_row: Indices, live_coef: Floats, b: int, d_w: float, d_slope_w: float
 ) -> None:
-    """Rack `r` stays at a power [W] from now on, and its rows rise the less; their keys are too early, never late."""
-    d_line, d_slope = power_w - line[r, LINE], line[r, SLOPE]
-    line[r, LINE], line[r, SLOPE] = power_w, 0.0
-    for e in range(live[r, BEGIN], live[r, END]):
+    """Move the lines of the rows of block `b`, whose racks stay where they are; keys are too early then, never late."""
+    for e in range(live[b, BEGIN], live[b, END]):
         k, a = live_row[e], live_coef[e]
-        row[k, BASE] += a * d_line
-        row[k, GAIN] -= a * d_slope
+        row[k, BASE] += a * d_w
+        row[k, GAIN] += a * d_slope_w
 
 
 @njit(cache=False)
 def close_row(
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     row: Floats,
     heap: Ints,
     tally: Ints,
     number: Ints,
+    block_start: Ints,
     row_start: Ints,
-    row_rack: Indices,
+    row_block: Indices,
     coef: Floats,
     x: float,
 ) -> bool:
     """Sum the row on top of the heap afresh; if it is tight take it out and return true, else put its key right."""
     k = heap[0, 0]
-    load_w, gain = 0.0, 0.0
+    base_w, gain = 0.0, 0.0
     for e in range(row_start[number[k]], row_start[number[k] + 1]):
-        r = row_rack[e]
-        load_w += coef[e] * (line[r, LINE] + line[r, SLOPE] * x)
-        gain += coef[e] * line[r, SLOPE]
-    row[k, BASE], row[k, GAIN] = load_w - gain * x, gain
+        first, end = block_start[row_block[e]], block_start[row_block[e] + 1]
+        base_w += coef[e] * block_sum(line_w, first, end)
+        gain += coef[e] * block_sum(slope_w, first, end)
+    load_w = base_w + gain * x
+    row[k, BASE], row[k, GAIN] = base_w, gain
     room_w = row[k, LIMIT] - load_w
     scale_w = max(abs(row[k, LIMIT]), load_w)
     if gain <= 0.0 or (room_w > SAME * scale_w and room_w > SAME * gain):

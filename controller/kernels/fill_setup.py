@@ -20,7 +20,6 @@ Flags = NDArray[np.bool_]
 # Columns of `rack` [R, 6]: W at the floor, at the highest level of its gang, of other load, of the GPUs at full;
 # throughput at demand; level at the floor.
 FLOOR, MOST, OTHER, GPU, TOP, START = range(6)
-LINE, SLOPE = range(2)  # columns of `line` [R, 2]: power of a rack = LINE + SLOPE x level now
 # Columns of `gang` [G, 8]: level of its floor, highest level its ceilings allow and the rack whose ceiling that is,
 # state, level, what froze it; level at which a ceiling or a row full before its class stops it, and which.
 LOWEST, HIGHEST, CAP_RACK, STATE, LEVEL, BINDING, STOP, STOP_BY = range(8)
@@ -108,7 +107,8 @@ def set_rack(
 @njit(cache=False)
 def set_gangs(
     rack: Floats,
-    line: Floats,
+    line_w: Floats,
+    slope_w: Floats,
     curve: Ints,
     gang: Floats,
     knots: Floats,
@@ -121,11 +121,12 @@ def set_gangs(
     gpu_w: Floats,
     curve_of: Ints,
     power_w: Floats,
+    above_w: Floats,
     blocked: Ints,
 ) -> bool:
     """Racks, then per gang the level of its floor and the highest its ceilings allow; false on unknown values.
 
-    Every gang is left at its floor, under no tight row.
+    Every gang is left at its floor, under no tight row; `above_w` [R] gets the power at its highest level.
     """
     for g in range(len(gang)):
         lowest, highest, cap_rack = 1.0, 1.0, -1.0
@@ -136,8 +137,8 @@ def set_gangs(
             if not known or not ceiling_w[r] >= 0.0 or not 0 <= c < len(knots) - 1:
                 return False
             cap = set_rack(rack, curve, knots, r, c, low, most, ceiling_w[r], other, gpu)
-            line[r, LINE], line[r, SLOPE] = rack[r, FLOOR], 0.0
-            power_w[r], blocked[r] = rack[r, FLOOR], -1
+            line_w[r], slope_w[r] = rack[r, FLOOR], 0.0
+            power_w[r], above_w[r], blocked[r] = rack[r, FLOOR], rack[r, MOST], -1
             lowest = min(lowest, rack[r, START])
             if cap < highest:
                 highest, cap_rack = cap, float(r)
@@ -147,15 +148,18 @@ def set_gangs(
             for i in range(gang_start[g], gang_start[g + 1]):
                 r = gang_rack[i]
                 rack[r, MOST] = power_at(rack, curve, knots, r, highest)
+                above_w[r] = rack[r, MOST]
     return True
 
 
 @njit(cache=False)
-def back_to_floors(rack: Floats, line: Floats, gang: Floats, power_w: Floats, blocked: Ints) -> None:
-    """Every gang at its floor again, under no tight row."""
+def back_to_floors(
+    rack: Floats, line_w: Floats, slope_w: Floats, gang: Floats, power_w: Floats, above_w: Floats, blocked: Ints
+) -> None:
+    """Every gang at its floor again, under no tight row, as `set_gangs` left it."""
     for g in range(len(gang)):
         gang[g, STATE], gang[g, LEVEL], gang[g, BINDING] = RISING, gang[g, LOWEST], AT_DEMAND
         gang[g, STOP] = 0.0
     for r in range(len(rack)):
-        line[r, LINE], line[r, SLOPE] = rack[r, FLOOR], 0.0
-        power_w[r], blocked[r] = rack[r, FLOOR], -1
+        line_w[r], slope_w[r] = rack[r, FLOOR], 0.0
+        power_w[r], above_w[r], blocked[r] = rack[r, FLOOR], rack[r, MOST], -1

@@ -19,17 +19,18 @@ from numba import njit
 
 from controller.kernels.fill_answer import end_class, flag_rows, repair, sum_rows
 from controller.kernels.fill_events import drop_in_buckets
-from controller.kernels.fill_jump import (
-    STEPS_OF_LEVEL,
-    find_step,
-    land,
-    list_events,
-    place_of,
-    set_stops,
-    surely_over,
-)
+from controller.kernels.fill_jump import STEPS_OF_LEVEL, line_up, list_events, load_rows, set_stops
 from controller.kernels.fill_rise import rise
-from controller.kernels.fill_rows import ACTIVE, CHOSEN, STEPS, choose_rows, set_columns, set_rows, start_rows
+from controller.kernels.fill_rows import (
+    ACTIVE,
+    CHOSEN,
+    STEPS,
+    choose_rows,
+    set_columns,
+    set_rows,
+    start_rows,
+    touch_rows,
+)
 from controller.kernels.fill_setup import (
     FLOOR,
     GPU,
@@ -46,28 +47,38 @@ from controller.kernels.fill_setup import (
     set_gangs,
     throughput_at,
 )
+from controller.kernels.fill_sums import sum_blocks
 
 OK, TOO_LONG, BAD_RACK, BAD_ROW = range(4)
-SOURCES, TURNS = 3, 4  # entries of `tally`: digest of the sources, how often the last filling was done over
+SOURCES, TURNS, ENTRIES = 3, 4, 6  # entries of `tally`: digest of the sources, how often the last filling was done
+# over, and how many racks all rows have together
 ROUNDS = 3  # in the last every row takes part that could bind
+LINES = 4  # times at most that a search for a step follows the rows' lines; then it halves what is left
 NEAR = 0.02  # of its limit: a row that ends as near is in the next guess
 
 
 class Work(NamedTuple):
-    """Structure, scratch and answer of one filling; R racks, G gangs, K rows, N non-zeros, E events."""
+    """Structure, scratch and answer of one filling.
+
+    R racks in B blocks, G gangs, K rows with N entries, E events. Where every rack is a block of its own the sums
+    over blocks are the racks' own arrays.
+    """
 
     gang_of: Ints  # [R]
     gang_start: Ints  # [G + 1] into gang_rack
     gang_rack: Indices  # [R]
-    row_start: Ints  # [K + 1] into row_rack and coef
-    row_rack: Indices  # [N]
+    block_of: Indices  # [R]
+    block_start: Ints  # [B + 1]
+    row_start: Ints  # [K + 1] into row_block and coef
+    row_block: Indices  # [N]
     knots: Floats  # [C + 1, P, 4], the last curve is a straight line
     order: Ints  # [G] gangs by class
     step: Ints  # [G] of each class, as far as it jumped last
-    witness: Ints  # [G] of each class, the row of `row_start` that stopped it there
     stopped: Ints  # [G] gangs frozen together
     rack: Floats  # [R, 6]
-    line: Floats  # [R, 2]
+    line_w: Floats  # [R] power of a rack = line_w + slope_w x level now
+    slope_w: Floats  # [R]
+    above_w: Floats  # [R] power at the next step of the grid, before the classes rise at the highest level
     curve: Ints  # [R]
     blocked: Ints  # [R] first tight row of a rack, -1: none
     gang: Floats  # [G, 8]
@@ -76,11 +87,10 @@ class Work(NamedTuple):
     chosen: Flags  # [K] rows of `row`, in their order; of last time, as long as they serve
     chosen_coef: Floats  # [N] their coefficients then
     row: Floats  # [K, 4]
-    rest_w: Floats  # [K] load of a row of `row` with the classes not yet filled at their floors
     number: Ints  # [K] of each row in `row`
     touched: Ints  # [K] class that a row of `row` was loaded by last
     heap: Ints  # [2, K]
-    live: Ints  # [R, 2]
+    live: Ints  # [B, 2]
     live_row: Indices  # [N]
     live_coef: Floats  # [N]
     raw_level: Floats  # [E]
@@ -88,9 +98,12 @@ class Work(NamedTuple):
     event_level: Floats  # [E]
     event_what: Ints  # [E, 2]
     bucket: Ints  # [BUCKETS + 2]
-    tally: Ints  # [6]
+    tally: Ints  # [7]
     keep: Floats  # [R] share of its power above the floor that repair leaves a rack
     power_w: Floats  # [R]
+    block_w: Floats  # [B] sums of power_w
+    block_above_w: Floats  # [B] and of above_w
+    block_slope_w: Floats  # [B] and of slope_w
     over_ceiling: Flags  # [R]
     load_w: Floats  # [K]
     floor_load_w: Floats  # [K] of tight rows
@@ -99,26 +112,49 @@ class Work(NamedTuple):
 
 
 @njit(cache=False)
-def start_class(w: Work, coef: Floats, limit_w: Floats, alive: int, c: int, lo: int, hi: int) -> int:
-    """Jump as far as no row is tight, at once where the last filling did; number of events above."""
+def land(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int, step: int) -> tuple[bool, bool, float]:
+    """Put the gangs order[lo:hi] of class `c` at a step; what `load_rows` says there."""
+    x, above = step / STEPS_OF_LEVEL, (step + 1) / STEPS_OF_LEVEL
+    lines = (w.rack, w.line_w, w.slope_w, w.power_w, w.above_w, w.curve, w.gang, w.knots)
+    line_up(*lines, w.gang_start, w.gang_rack, w.order, lo, hi, x, above)
+    sum_blocks(w.block_start, w.slope_w, w.block_slope_w)
+    sum_blocks(w.block_start, w.power_w, w.block_w)
+    sum_blocks(w.block_start, w.above_w, w.block_above_w)
+    blocks = (w.block_slope_w, w.block_w, w.block_above_w)
+    return load_rows(w.row, w.number, w.row_start, w.row_block, coef, *blocks, w.touched, c, alive, x)
+
+
+@njit(cache=False)
+def jump(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
+    """Put a class at the highest step of the grid at which every row holds, 0 if none; searched from the last one."""
+    good, bad, test, at = 0, STEPS_OF_LEVEL + 1, w.step[c], -1
+    for turn in range(STEPS_OF_LEVEL):
+        here, above, reach = land(w, coef, alive, c, lo, hi, test)
+        at = test
+        if here:
+            bad = test
+        elif above:
+            good, bad = test, test + 1
+        else:
+            good = test + 1
+        if bad - good <= 1:
+            break
+        guess = int(max(reach, 0.0) * STEPS_OF_LEVEL)
+        test = guess if good <= guess < bad and turn < LINES else (good + bad) // 2
+    w.step[c] = min(good, STEPS_OF_LEVEL)
+    if w.step[c] != at:
+        land(w, coef, alive, c, lo, hi, w.step[c])
+    return int(w.step[c])
+
+
+@njit(cache=False)
+def start_class(w: Work, coef: Floats, alive: int, c: int, lo: int, hi: int) -> int:
+    """Jump as far as no row is tight; number of events above."""
     gangs, members = (w.gang_start, w.gang_rack), (w.order, lo, hi)
     set_stops(w.rack, w.gang, w.gang_start, w.gang_rack, w.blocked, *members)
-    last, k = w.step[c], w.witness[c]
-    rows = (w.row_start, w.row_rack, coef, limit_w, w.power_w)
-    columns = (*gangs, alive, w.live, w.live_row, w.live_coef, w.rest_w, w.touched, c, *members)
-    n = place_of(w.number, alive, w.row, w.could, k)
-    stays = last == STEPS_OF_LEVEL
-    if not stays and n >= 0:
-        stays = surely_over(w.rack, w.curve, w.gang, w.knots, w.gang_of, *rows, k, last + 1)
-    if stays:
-        stays = land(w.rack, w.line, w.curve, w.gang, w.row, w.knots, *columns, last) < 0
-        stays &= last == STEPS_OF_LEVEL or w.touched[n] == c  # a row that the class does not load stops it nowhere
-    if not stays:
-        w.step[c], k = find_step(w.rack, w.curve, w.gang, w.row, w.knots, *columns, last)
-        w.witness[c] = w.number[k] if k >= 0 else -1
-        land(w.rack, w.line, w.curve, w.gang, w.row, w.knots, *columns, w.step[c])
-    x = w.step[c] / STEPS_OF_LEVEL
-    events = (*gangs, w.live, *members, w.tally, x, w.raw_level, w.raw_what)
+    touch_rows(w.rack, w.block_of, w.gang_start, w.gang_rack, w.live, w.live_row, w.touched, c, *members)
+    x = jump(w, coef, alive, c, lo, hi) / STEPS_OF_LEVEL
+    events = (*gangs, w.block_of, w.live, *members, w.tally, x, w.raw_level, w.raw_what)
     n = list_events(w.rack, w.curve, w.gang, w.knots, *events)
     if w.tally[ACTIVE] > 0:
         start_rows(w.row, alive, w.heap, w.tally, w.touched, c, x)
@@ -127,23 +163,13 @@ def start_class(w: Work, coef: Floats, limit_w: Floats, alive: int, c: int, lo: 
 
 
 @njit(cache=False)
-def fill_class(
-    w: Work,
-    coef: Floats,
-    limit_w: Floats,
-    ceiling_w: Floats,
-    alive: int,
-    c: int,
-    lo: int,
-    hi: int,
-    last: bool,
-    most_steps: int,
-) -> None:
+def fill_class(w: Work, coef: Floats, ceiling_w: Floats, alive: int, c: int, lo: int, hi: int, most_steps: int) -> None:
     """Raise the gangs order[lo:hi]; classes below are at their floors meanwhile, those above where they ended."""
-    n = start_class(w, coef, limit_w, alive, c, lo, hi)
+    n = start_class(w, coef, alive, c, lo, hi)
     rise(
         w.rack,
-        w.line,
+        w.line_w,
+        w.slope_w,
         w.curve,
         w.gang,
         w.row,
@@ -151,11 +177,13 @@ def fill_class(
         w.tally,
         w.knots,
         w.gang_of,
+        w.block_of,
         w.gang_start,
         w.gang_rack,
         w.number,
+        w.block_start,
         w.row_start,
-        w.row_rack,
+        w.row_block,
         coef,
         w.live,
         w.live_row,
@@ -168,26 +196,8 @@ def fill_class(
         w.bucket,
         most_steps,
     )
-    end_class(
-        w.rack,
-        w.line,
-        w.curve,
-        w.gang,
-        w.knots,
-        w.gang_start,
-        w.gang_rack,
-        w.live,
-        w.live_row,
-        w.live_coef,
-        w.rest_w,
-        w.order,
-        lo,
-        hi,
-        ceiling_w,
-        w.power_w,
-        w.over_ceiling,
-        last,
-    )
+    lines, gangs = (w.rack, w.line_w, w.slope_w, w.curve), (w.gang, w.knots, w.gang_start, w.gang_rack)
+    end_class(*lines, *gangs, w.order, lo, hi, ceiling_w, w.power_w, w.above_w, w.over_ceiling)
 
 
 @njit(cache=False)
@@ -195,37 +205,32 @@ def fill_guessed(
     w: Work, coef: Floats, limit_w: Floats, ceiling_w: Floats, class_start: Ints, most_steps: int
 ) -> tuple[int, bool]:
     """Fill under the guessed rows; how many others are full, whether every coefficient is a number."""
-    rows = (w.row_start, w.row_rack, coef)
+    rows = (w.row_start, w.row_block, coef)
+    sum_blocks(w.block_start, w.power_w, w.block_w)
+    sum_blocks(w.block_start, w.above_w, w.block_above_w)
     guessed = (*rows, limit_w, w.guess, w.floor_load_w, w.could)
-    anew = choose_rows(w.rack, w.number, *guessed, w.chosen, w.chosen_coef, w.tally)
+    anew = choose_rows(w.block_w, w.block_above_w, w.number, *guessed, w.chosen, w.chosen_coef, w.tally)
     alive = w.tally[CHOSEN]
     if anew:
         set_columns(alive, w.number, *rows, w.live, w.live_row, w.live_coef)
-    set_rows(w.rack, w.row, w.number, *rows, limit_w, w.floor_load_w, w.could, w.rest_w, w.touched, w.blocked, alive)
+    limits = (*rows, limit_w, w.floor_load_w, w.could, w.touched, w.blocked, alive)
+    set_rows(w.rack, w.row, w.number, w.block_start, *limits)
+    w.above_w[:] = w.power_w
     w.tally[STEPS] = 0
     for c in range(len(class_start) - 1):
-        fill_class(
-            w,
-            coef,
-            limit_w,
-            ceiling_w,
-            alive,
-            c,
-            class_start[c],
-            class_start[c + 1],
-            c + 2 == len(class_start),
-            most_steps,
-        )
-    return sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
+        fill_class(w, coef, ceiling_w, alive, c, class_start[c], class_start[c + 1], most_steps)
+    sum_blocks(w.block_start, w.power_w, w.block_w)
+    return sum_rows(*rows, w.block_w, limit_w, w.guess, w.load_w)
 
 
 @njit(cache=False)
 def finish(w: Work, coef: Floats, limit_w: Floats) -> None:
     """Flags of the rows, the repair of rounding where it is needed, and the guess for the next filling."""
-    rows = (w.row_start, w.row_rack, coef)
+    rows = (w.row_start, w.row_block, coef)
     if flag_rows(limit_w, w.load_w, w.floor_load_w, w.tight, w.violated):
-        repair(*rows, limit_w, w.rack, w.load_w, w.floor_load_w, w.tight, w.keep, w.power_w)
-        sum_rows(*rows, w.power_w, limit_w, w.guess, w.load_w)
+        repair(w.block_start, *rows, limit_w, w.rack, w.load_w, w.floor_load_w, w.tight, w.keep, w.power_w)
+        sum_blocks(w.block_start, w.power_w, w.block_w)
+        sum_rows(*rows, w.block_w, limit_w, w.guess, w.load_w)
         flag_rows(limit_w, w.load_w, w.floor_load_w, w.tight, w.violated)
     for k in range(len(limit_w)):
         w.guess[k] = w.load_w[k] >= limit_w[k] - NEAR * abs(limit_w[k])
@@ -268,16 +273,17 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
     ) -> int:
         """Fill and write the answer into `w`; OK, TOO_LONG past the cap on steps, or what is unknown or negative."""
         w.tally[SOURCES] = digest
-        most_steps = 1000 + 20 * (len(w.raw_level) + len(w.number)) + 4 * len(coef)
-        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.power_w, w.blocked)
-        if not set_gangs(w.rack, w.line, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+        most_steps = 1000 + 20 * (len(w.raw_level) + len(w.number)) + 4 * w.tally[ENTRIES]
+        given = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.power_w, w.above_w, w.blocked)
+        gangs = (w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *given)
+        if not set_gangs(w.rack, w.line_w, w.slope_w, *gangs):
             return BAD_RACK
         if not (limit_w > -np.inf).all():
             return BAD_ROW
         for turn in range(ROUNDS):
             w.tally[TURNS] = turn
             if turn > 0:
-                back_to_floors(w.rack, w.line, w.gang, w.power_w, w.blocked)
+                back_to_floors(w.rack, w.line_w, w.slope_w, w.gang, w.power_w, w.above_w, w.blocked)
             if turn == ROUNDS - 1:
                 w.guess[:] = True
             missed, known = fill_guessed(w, coef, limit_w, ceiling_w, class_start, most_steps)
@@ -302,8 +308,9 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
     ) -> int:
         """Write the levels that `w.power_w` allows into `w.gang`; OK or BAD_RACK."""
         w.tally[SOURCES] = digest
-        racks = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.keep, w.blocked)
-        if not set_gangs(w.rack, w.line, w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *racks):
+        given = (floor_w, demand_w, ceiling_w, other_w, gpu_w, curve_of, w.keep, w.above_w, w.blocked)
+        gangs = (w.curve, w.gang, w.knots, w.gang_start, w.gang_rack, *given)
+        if not set_gangs(w.rack, w.line_w, w.slope_w, *gangs):
             return BAD_RACK
         find_levels(w)
         return OK
@@ -311,6 +318,6 @@ def _entries(digest: int) -> tuple[Solve, Levels]:
     return solve, levels
 
 
-NAMES = ("fill_setup.py", "fill_rows.py", "fill_events.py", "fill_jump.py", "fill_rise.py", "fill_answer.py")
+NAMES = [f"fill_{part}.py" for part in ("setup", "sums", "rows", "events", "jump", "rise", "answer")]
 SOURCE_FILES = [Path(__file__).with_name(name) for name in NAMES]
 solve, levels = _entries(crc32(b"".join(file.read_bytes() for file in SOURCE_FILES)) >> 1)

@@ -72,7 +72,7 @@ def throughput(
     limit_w = np.maximum(inputs.limit_w, _loads(topology, coef, racks.floor_w))
     prices = np.zeros(len(limit_w)) if price is None else np.maximum(np.asarray(price, np.float64), 0.0)
     level, worth, rounds = solve(
-        topology.gang_of, topology.gang_start, topology.gang_rack, topology.row_start, topology.row_rack, coef,
+        topology.gang_of, topology.gang_start, topology.gang_rack, topology.row_start, topology.row_block, coef,
         racks.floor_w, racks.at_w, racks.per_w, low, high, full, limit_w, prices, near, most_rounds,
     )  # fmt: skip
     power_w = _powers(topology, racks, coef, limit_w, level)
@@ -86,7 +86,9 @@ def throughput(
 
 
 def _check(topology: FillTopology, inputs: FillInputs, weight: Floats) -> None:
-    """FillError on arrays that do not fit or unknown values."""
+    """FillError on arrays that do not fit or unknown values, and on racks in blocks."""
+    if len(topology.block_start) != len(topology.gang_of) + 1:
+        raise FillError("throughput is filled rack by rack: every rack is a block of its own")
     fields = (inputs.floor_w, inputs.demand_w, inputs.other_w, inputs.gpu_w)
     shapes = [np.shape(x) for x in (*fields, inputs.ceiling_w, inputs.curve_of)]
     if any(shape != topology.gang_of.shape for shape in shapes):
@@ -119,7 +121,7 @@ def _from_knees(
 
 def _loads(topology: FillTopology, coef: Floats, power_w: Floats) -> Floats:
     """Load of each row [W]."""
-    watts = np.append(coef * power_w[topology.row_rack], 0.0)
+    watts = np.append(coef * power_w[topology.row_block], 0.0)
     total = np.add.reduceat(watts, topology.row_start[:-1]) if len(topology.row_start) > 1 else np.zeros(0)
     return np.asarray(np.where(np.diff(topology.row_start) > 0, total, 0.0))
 
@@ -134,7 +136,7 @@ def _powers(topology: FillTopology, racks: Racks, coef: Floats, limit_w: Floats,
         above_w = load_w[k] - least_w[k]
         target_w = limit_w[k] - min(ALLOWED * limit_w[k], 1e-9 * above_w)
         entries = slice(topology.row_start[k], topology.row_start[k + 1])
-        mine = topology.row_rack[entries][coef[entries] > 0.0]
+        mine = topology.row_block[entries][coef[entries] > 0.0]
         keep = min(max((target_w - least_w[k]) / above_w, 0.0), 1.0)
         power_w[mine] = racks.floor_w[mine] + (power_w[mine] - racks.floor_w[mine]) * keep
     power_w.flags.writeable = False

@@ -19,6 +19,9 @@ class Refusal(IntEnum):
     ECHO = 3  # answers no heartbeat of the last TTL: delayed, or meant for the agent before its restart
 
 
+ACCEPTED, EPOCH, SEQUENCE, ECHO = (int(r) for r in Refusal)  # an enum's own attributes are slow to read
+
+
 class Holder:
     """The lease state of all agents of a plant, or of one. Every array is [racks].
 
@@ -76,10 +79,10 @@ class Holder:
         # A beat lasts one period: counting its end keeps the window at one TTL from the beat's start.
         in_time = (age >= 0) & ((age + 1) * BEAT_S <= lease.ttl_s)
         epoch = self.epoch[racks]
-        refusal = np.where(in_time, Refusal.ACCEPTED, Refusal.ECHO).astype(np.int64)
-        refusal[(lease.epoch == epoch) & (lease.seq <= self.seq[racks])] = Refusal.SEQUENCE
-        refusal[lease.epoch < epoch] = Refusal.EPOCH
-        taken = refusal == Refusal.ACCEPTED
+        refusal = np.where(in_time, ACCEPTED, ECHO)
+        refusal[(lease.epoch == epoch) & (lease.seq <= self.seq[racks])] = SEQUENCE
+        refusal[lease.epoch < epoch] = EPOCH
+        taken = refusal == ACCEPTED
         rows = racks[taken]
         self.epoch[rows] = lease.epoch
         self.seq[rows] = lease.seq

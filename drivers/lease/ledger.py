@@ -140,9 +140,10 @@ class Ledger:
 
     def _tighten_safe(self, racks: Bools) -> None:
         """Of `racks` that confirmed a lease, the safe cap they hold is that lease's or a later one's."""
-        may_hold = self._seq >= np.where(racks, self._dead_seq, MAX_COUNT)
-        held = np.max(np.where(may_hold, self._safe_w, -np.inf), axis=0)
-        found = racks & (self._seq == self._dead_seq).any(axis=0)
+        some = (self._seq >= self._dead_seq).any(axis=1)
+        seq, dead_seq = self._seq[some], self._dead_seq
+        held = np.max(np.where(seq >= dead_seq, self._safe_w[some], -np.inf), axis=0, initial=-np.inf)
+        found = racks & (seq == dead_seq).any(axis=0)
         self.safe_w[found] = held[found]
 
     def sent_w(self, now_s: float) -> Floats:
@@ -150,9 +151,16 @@ class Ledger:
 
         Past its life a lease that was perhaps accepted still leaves the lower of its cap and its safe cap.
         """
-        left = np.where(now_s < self._until_s, self._cap_w, np.minimum(self._cap_w, self._safe_w))
-        result: Floats = np.max(np.where(self._seq > self._dead_seq, left, -np.inf), axis=0)
+        some = self._live().any(axis=1)
+        cap_w, safe_w = self._cap_w[some], self._safe_w[some]
+        left = np.where(now_s < self._until_s[some], cap_w, np.minimum(cap_w, safe_w))
+        result: Floats = np.max(np.where(self._live()[some], left, -np.inf), axis=0, initial=-np.inf)
         return result
+
+    def _live(self) -> Bools:
+        """Leases that are not superseded [DEPTH, racks]; few of the ring's rows have any."""
+        live: Bools = self._seq > self._dead_seq
+        return live
 
     def charge_w(self, now_s: float, measured_w: Floats, measured_fresh: Bools) -> Floats:
         """What each rack counts in every row at `now_s` [W], from an independent meter's `measured_w` [W].
@@ -166,8 +174,9 @@ class Ledger:
         in_contact = now_s < self.heard_s + self.ttl_s + self.decay_s
         confirmed_w = np.where(in_contact, self.confirmed_w, np.minimum(self.confirmed_w, self.safe_w))
         charge = np.fmax(confirmed_w, sent_w)
-        running = (now_s < self._until_s) & (self._seq > self._dead_seq)
-        ended = ~in_contact & ~running.any(axis=0)
+        ended = ~in_contact
+        if ended.any():
+            ended &= ~((now_s < self._until_s) & self._live()).any(axis=0)
         meter_confirms = measured_fresh & (measured <= self.safe_w)
         charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
         if now_s < self.unknown_until_s:

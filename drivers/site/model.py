@@ -77,7 +77,7 @@ class Job(SiteModel):
 
     id: str
     kind: Literal["training", "inference"]
-    tenant: str = ""  # id in tenants, where there are any
+    tenant: str = ""  # id in tenants; empty: nobody's
 
 
 class Tenant(SiteModel):

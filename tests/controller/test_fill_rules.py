@@ -188,7 +188,10 @@ def test_unknown_values_and_wrong_shapes_are_refused(wrong: dict[str, Any]) -> N
     [
         {"gang_of": [1]},
         {"row_start": [0, 2]},
-        {"row_rack": [3]},
+        {"row_block": [3]},
+        {"block_start": [0]},
+        {"block_start": [0, 2]},
+        {"block_start": [0, 0, 1]},
         {"coef": [-1.0]},
         {"coef": [np.inf]},
         {"curves": [((0.2, 0.1), (0.1, 0.2))]},
@@ -197,7 +200,7 @@ def test_unknown_values_and_wrong_shapes_are_refused(wrong: dict[str, Any]) -> N
     ],
 )
 def test_a_topology_that_does_not_fit_together_is_refused(change: dict[str, Any]) -> None:
-    good: dict[str, Any] = {"gang_of": [0], "gang_class": [0], "row_start": [0, 1], "row_rack": [0], "coef": [1.0]}
+    good: dict[str, Any] = {"gang_of": [0], "gang_class": [0], "row_start": [0, 1], "row_block": [0], "coef": [1.0]}
     build_topology(**good, curves=[LINE])
     with pytest.raises(FillError):
         build_topology(**{**good, "curves": [LINE], **change})

@@ -13,9 +13,11 @@ from sim.lab.bench.instances import (
     coefficients,
     colossus,
     leaves,
+    nonzeros,
     pressed,
     single_gangs,
     sized,
+    unshared,
     with_curves,
 )
 from sim.lab.bench.peers import first_lp, hull
@@ -43,15 +45,26 @@ def test_every_row_holds_in_any_order_of_summation(problem: Problem, kind: str) 
     some = {"mixed": lambda: problem, "single": lambda: single_gangs(problem)}.get(
         kind, lambda: leaves(sized(problem, 0.1), 20_000, 64, np.random.default_rng(1))
     )()
-    topology, inputs = some.topology, some.inputs
-    result = fill(topology, inputs)
-    term_w = coefficients(some) * result.power_w[topology.row_rack]
+    result = fill(some.topology, some.inputs)
+    whole = unshared(some)
+    topology, inputs = whole.topology, whole.inputs
+    term_w = coefficients(whole) * result.power_w[topology.row_block]
     assert not result.violated.any()
     assert result.tight.sum() > 20
     for order in (slice(None), slice(None, None, -1)):
         row = np.repeat(np.arange(len(inputs.limit_w)), np.diff(topology.row_start))
         load_w = np.bincount(row[order], term_w[order], len(inputs.limit_w))
         assert (load_w <= inputs.limit_w).all()
+
+
+def test_sums_taken_once_a_rack_change_nothing_for_its_gpus(problem: Problem) -> None:
+    gpus = leaves(sized(problem, 0.1), 20_000, 64, np.random.default_rng(3))
+    whole = unshared(gpus)
+    assert nonzeros(gpus) == len(coefficients(whole)) == nonzeros(whole) > 20 * len(coefficients(gpus))
+    once, each = (fill(p.topology, p.inputs) for p in (gpus, whole))
+    np.testing.assert_allclose(once.level, each.level, rtol=0.0, atol=1e-9)
+    np.testing.assert_allclose(once.power_w, each.power_w, rtol=1e-9)
+    np.testing.assert_array_equal(once.tight, each.tight)
 
 
 def test_copies_of_a_site_are_filled_alike(problem: Problem) -> None:

@@ -60,8 +60,15 @@ def test_guarantees_above_the_envelope_are_named() -> None:
     assert found.startswith("the guarantees of all tenants load the envelope with 359.94 kW, it may")
 
 
-def test_without_a_table_jobs_may_name_whom_they_like() -> None:
-    assert not said(tiny_site(tenants=()))
+def test_a_table_that_went_missing_is_said() -> None:
+    """With it the guarantees would go without a word."""
+    site = tiny_site()
+    assert any(j.tenant for j in site.jobs)
+    found = said(site.model_copy(update={"tenants": ()}))
+    assert found
+    assert all("tenant" in x for x in found), found
+    nobodys = tuple(j.model_copy(update={"tenant": ""}) for j in site.jobs)
+    assert not said(site.model_copy(update={"tenants": (), "jobs": nobodys}))
 
 
 def test_an_empty_cell_is_no_maximum(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ from drivers.clock import RealClock
 from sim.lab.bench.instances import (
     Colossus,
     Problem,
-    coefficients,
     colossus,
     jittered,
     leaves,
+    nonzeros,
     pressed,
     single_gangs,
     sized,
     thinned,
+    unshared,
     with_curves,
 )
 from sim.lab.bench.peers import first_lp, hull, phase_one_qp
@@ -46,7 +47,9 @@ NOTES = {
     "something freezes at",
     "clarabel_qp_ms": "Clarabel on one QP as in phase I of nvPAX: least squares to the requests, same rows, no levels",
     "gpu": "racks parted into GPUs, each with its own demand, straight curves; every row of the site and each rack's "
-    "ceiling as a row; gpu_thinned_ with all rows of the present state and an even part of those of losses",
+    "ceiling as a row; gpu_thinned_ with all rows of the present state and an even part of those of losses. A GPU is "
+    "a variable; as every row loads the GPUs of a rack alike, their sum is taken once and an entry kept once a rack. "
+    "unshared_: every entry of every GPU is kept and added up by itself",
     "all_contingencies_ms": "corrective sets of all losses, solved one after the other",
 }
 
@@ -109,7 +112,7 @@ def _counts(site: Colossus, problem: Problem) -> dict[str, Any]:
         "rack_rows": len(plan.row_name) + plan.losses.rows_before,
         "rack_nonzeros": len(plan.rows.racks) + plan.losses.nonzeros_before,
         "kernel_rows": len(problem.inputs.limit_w),
-        "kernel_nonzeros": len(coefficients(problem)),
+        "kernel_nonzeros": nonzeros(problem),
         "tight_rows": int(result.tight.sum()),
         "held_gangs": int((result.level < 1.0).sum()),
         "curve_segments": min(len(x) - 1 for x, _ in problem.curves),
@@ -146,17 +149,19 @@ def _gpus(site: Colossus, runs: int, rng: np.random.Generator) -> dict[str, floa
     problem = site.problem
     gpus = leaves(problem, GPUS, GPUS_A_GANG, rng)
     thin = leaves(thinned(problem, site.present, ENTRIES), GPUS, GPUS_A_GANG, rng)
-    i = gpus.inputs
+    i, some = gpus.inputs, max(runs // 2, 3)
     straight = measured("gpu", fill_ms(gpus, runs, rng))
     curved = with_curves(replace(gpus, inputs=replace(i, curve_of=_repeated(problem, i))), problem.curves)
     return {
         "gpu_leaves": len(i.demand_w),
         "gpu_rows": len(i.limit_w),
-        "gpu_nonzeros": len(coefficients(gpus)),
+        "gpu_nonzeros": nonzeros(gpus),
         **straight,
-        "gpu_curves_ms_p50": float(np.median(fill_ms(curved, max(runs // 2, 3), rng))),
-        "gpu_thinned_nonzeros": len(coefficients(thin)),
-        "gpu_thinned_ms_p50": float(np.median(fill_ms(thin, max(runs // 2, 3), rng))),
+        "gpu_curves_ms_p50": float(np.median(fill_ms(curved, some, rng))),
+        "gpu_thinned_nonzeros": nonzeros(thin),
+        "gpu_thinned_ms_p50": float(np.median(fill_ms(thin, some, rng))),
+        "gpu_unshared_ms_p50": float(np.median(fill_ms(unshared(gpus), some, rng))),
+        "gpu_thinned_unshared_ms_p50": float(np.median(fill_ms(unshared(thin), some, rng))),
         "gpu_tight_rows": int(fill(gpus.topology, i).tight.sum()),
     }
 
@@ -181,11 +186,11 @@ def scaled(problem: Problem, share: float, runs: int, rng: np.random.Generator) 
     """One line of the table of size against time: a part of the site, or copies of it."""
     some = sized(problem, share)
     p50 = float(np.median(fill_ms(some, runs, rng)))
-    nonzeros = len(coefficients(some))
+    entries = nonzeros(some)
     return {
         "racks": len(some.topology.gang_of),
         "rows": len(some.inputs.limit_w),
-        "nonzeros": nonzeros,
+        "nonzeros": entries,
         "ms": p50,
-        "ms_per_nlogn": p50 / (nonzeros * np.log2(nonzeros)),
+        "ms_per_nlogn": p50 / (entries * np.log2(entries)),
     }

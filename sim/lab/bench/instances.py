@@ -81,14 +81,22 @@ def bent(curve: Curve) -> Curve:
 
 def rebuilt(problem: Problem, gang_of: ArrayLike, gang_class: ArrayLike) -> Problem:
     """The same racks and rows with other gangs."""
-    t, coef = problem.topology, coefficients(problem)
-    return replace(problem, topology=build_topology(gang_of, gang_class, t.row_start, t.row_rack, coef, problem.curves))
+    t = problem.topology
+    rows = (t.row_start, t.row_block, coefficients(problem))
+    topology = build_topology(gang_of, gang_class, *rows, problem.curves, t.block_start)
+    return replace(problem, topology=topology)
 
 
 def coefficients(problem: Problem) -> Floats:
     """Of the rows, as given this cycle."""
     given = problem.inputs.coef
     return problem.topology.coef if given is None else given
+
+
+def nonzeros(problem: Problem) -> int:
+    """Of the matrix of rows and leaves."""
+    t = problem.topology
+    return int(np.diff(t.block_start)[t.row_block].sum())
 
 
 def single_gangs(problem: Problem) -> Problem:
@@ -109,7 +117,7 @@ def pressed(problem: Problem, rng: np.random.Generator, least: float = 0.7, most
     i, t, coef = problem.inputs, problem.topology, coefficients(problem)
     row = np.repeat(np.arange(len(i.limit_w)), np.diff(t.row_start))
     highest_w = np.maximum(np.minimum(i.demand_w, i.ceiling_w), i.floor_w)
-    low_w, high_w = (np.bincount(row, coef * w[t.row_rack], len(i.limit_w)) for w in (i.floor_w, highest_w))
+    low_w, high_w = (np.bincount(row, coef * w[t.row_block], len(i.limit_w)) for w in (i.floor_w, highest_w))
     limit_w = low_w + rng.uniform(least, most, len(low_w)) * (high_w - low_w)
     return replace(problem, inputs=replace(i, limit_w=np.minimum(i.limit_w, limit_w)))
 
@@ -132,26 +140,22 @@ def thinned(problem: Problem, present: int, entries: int) -> Problem:
     entry = np.isin(np.repeat(np.arange(len(size)), size), kept)
     start = np.append(0, np.cumsum(size[kept]))
     given = replace(i, limit_w=i.limit_w[kept], coef=coef[entry])
-    topology = build_topology(t.gang_of, t.gang_class, start, t.row_rack[entry], coef[entry], problem.curves)
+    topology = build_topology(t.gang_of, t.gang_class, start, t.row_block[entry], coef[entry], problem.curves)
     return Problem(topology, problem.curves, given)
 
 
 def leaves(problem: Problem, count: int, gang: int, rng: np.random.Generator) -> Problem:
     """Every rack parted into GPUs, `count` in all, with demands of their own, in gangs of `gang`; straight curves.
 
-    Rows are the racks' with every entry repeated for each GPU, and one more for each rack: its own ceiling.
+    Rows are the racks' over blocks of their GPUs, and one more for each rack: its own ceiling.
     """
     i, t = problem.inputs, problem.topology
     racks = len(t.gang_of)
     size = np.full(racks, count // racks) + (np.arange(racks) < count % racks)
-    first = np.cumsum(size) - size
     rack = np.repeat(np.arange(racks), size)
-    index = np.append(t.row_rack.astype(np.int64), np.arange(racks))
-    length = size[index]
-    coef = np.repeat(np.append(coefficients(problem), np.ones(racks)), length)
-    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    ends = np.append(t.row_start, t.row_start[-1] + np.arange(1, racks + 1))
-    start = np.append(0, np.cumsum(length))[ends]
+    index = np.append(t.row_block, np.arange(racks))
+    coef = np.append(coefficients(problem), np.ones(racks))
+    start = np.append(t.row_start, t.row_start[-1] + np.arange(1, racks + 1))
     part = 1.0 / size[rack]
     gpu_w, other_w = i.gpu_w[rack] * part, i.other_w[rack] * part
     demand_w = other_w + (i.demand_w[rack] * part - other_w) * rng.uniform(0.8, 1.0, count)
@@ -167,8 +171,21 @@ def leaves(problem: Problem, count: int, gang: int, rng: np.random.Generator) ->
     )
     gang_of = np.arange(count) // gang
     gang_class = t.gang_class[t.gang_of[rack[::gang]]]
-    rows = (start, np.repeat(first[index], length) + within, coef)
-    return Problem(build_topology(gang_of, gang_class, *rows, (LINE,)), (LINE,), given)
+    blocks = np.append(0, np.cumsum(size))
+    topology = build_topology(gang_of, gang_class, start, index, coef, (LINE,), blocks)
+    return Problem(topology, (LINE,), given)
+
+
+def unshared(problem: Problem) -> Problem:
+    """The same with every entry of every leaf written out: each is a block of its own."""
+    i, t = problem.inputs, problem.topology
+    size = np.diff(t.block_start)[t.row_block]
+    within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+    leaf = np.repeat(t.block_start[t.row_block], size) + within
+    start = np.append(0, np.cumsum(size))[t.row_start]
+    coef = np.repeat(coefficients(problem), size)
+    topology = build_topology(t.gang_of, t.gang_class, start, leaf, coef, problem.curves)
+    return Problem(topology, problem.curves, replace(i, coef=coef))
 
 
 def sized(problem: Problem, share: float) -> Problem:
@@ -178,13 +195,13 @@ def sized(problem: Problem, share: float) -> Problem:
 
 def _copies(problem: Problem, count: int) -> Problem:
     i, t = problem.inputs, problem.topology
-    racks, gangs, entries = len(t.gang_of), len(t.gang_class), len(t.row_rack)
+    racks, gangs, entries = len(t.gang_of), len(t.gang_class), len(t.row_block)
     copy = np.arange(count)[:, None]
     start = np.append(0, (t.row_start[1:] + copy * entries).ravel())
-    gang_of, row_rack = (t.gang_of + copy * gangs).ravel(), (t.row_rack + copy * racks).ravel()
+    gang_of, row_block = (t.gang_of + copy * gangs).ravel(), (t.row_block + copy * racks).ravel()
     given = FillInputs(*(np.tile(values, count) for values in vars(i).values() if values is not None))
     coef = np.tile(coefficients(problem), count)
-    topology = build_topology(gang_of, np.tile(t.gang_class, count), start, row_rack, coef, problem.curves)
+    topology = build_topology(gang_of, np.tile(t.gang_class, count), start, row_block, coef, problem.curves)
     return Problem(topology, problem.curves, given)
 
 
@@ -192,8 +209,8 @@ def _part(problem: Problem, share: float) -> Problem:
     i, t, coef = problem.inputs, problem.topology, coefficients(problem)
     racks = round(share * len(t.gang_of))
     row = np.repeat(np.arange(len(i.limit_w)), np.diff(t.row_start))
-    kept = t.row_rack < racks
-    load_w = coef * i.demand_w[t.row_rack]
+    kept = t.row_block < racks
+    load_w = coef * i.demand_w[t.row_block]
     inside_w, full_w = (np.bincount(row[some], load_w[some], len(i.limit_w)) for some in (kept, slice(None)))
     some = np.flatnonzero(inside_w > 0.0)
     kept &= inside_w[row] > 0.0
@@ -203,5 +220,5 @@ def _part(problem: Problem, share: float) -> Problem:
     values = {name: getattr(i, name)[:racks] for name in names}
     coef = coef[kept]
     given = FillInputs(**values, limit_w=(i.limit_w[some] * inside_w[some]) / full_w[some], coef=coef)
-    topology = build_topology(gang_of, t.gang_class[gangs], start, t.row_rack[kept], coef, problem.curves)
+    topology = build_topology(gang_of, t.gang_class[gangs], start, t.row_block[kept], coef, problem.curves)
     return Problem(topology, problem.curves, given)

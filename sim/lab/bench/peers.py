@@ -46,8 +46,8 @@ def first_lp(problem: Problem) -> tuple[float, float]:
     lp.row_lower_ = np.append(np.full(rows, -highspy.kHighsInf), 1e-3 * at_w)
     lp.row_upper_ = np.append(1e-3 * i.limit_w, np.full(len(rack), highspy.kHighsInf))
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_ = np.append(t.row_start, len(t.row_rack) + 2 * np.arange(1, len(rack) + 1))
-    lp.a_matrix_.index_ = np.append(t.row_rack, np.column_stack((rack, np.full(len(rack), racks))).ravel())
+    lp.a_matrix_.start_ = np.append(t.row_start, len(t.row_block) + 2 * np.arange(1, len(rack) + 1))
+    lp.a_matrix_.index_ = np.append(t.row_block, np.column_stack((rack, np.full(len(rack), racks))).ravel())
     pairs = np.column_stack((np.ones(len(rack)), -1e-3 * per_level_w))
     lp.a_matrix_.value_ = np.append(coefficients(problem), pairs.ravel())
     highs: Any = highspy.Highs
@@ -92,7 +92,7 @@ def phase_one_qp(problem: Problem) -> float:
     i, t = problem.inputs, problem.topology
     racks, rows = len(t.gang_of), len(i.limit_w)
     most_w = np.maximum(np.minimum(i.demand_w, i.ceiling_w), i.floor_w)
-    a = sparse.csr_array((coefficients(problem), t.row_rack, t.row_start), shape=(rows, racks))
+    a = sparse.csr_array((coefficients(problem), t.row_block, t.row_start), shape=(rows, racks))
     finite = np.isfinite(i.limit_w)
     one = sparse.eye_array(racks, format="csr")
     stacked = sparse.csc_matrix(sparse.vstack((a[finite], one, -one)))
