@@ -22,6 +22,7 @@ from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from drivers.site.write import write_site
 from sim.cli import app
+from sim.lab import study
 from sim.lab.cases import Asked, cases_of, conduct
 from sim.lab.drawn import by_name, drawn
 from sim.lab.incidents import Incidents
@@ -96,6 +97,16 @@ def test_a_key_names_all_that_a_result_depends_on() -> None:
     assert len({base.key(), *(c.key() for c in others)}) == 6
     assert base.key() == case().key()
     assert len(code_digest()) == 32
+
+
+def test_a_policy_of_ones_own_that_has_changed_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = set()
+    for share in (0.5, 0.6):
+        (tmp_path / "mine_of_test.py").write_text(f"class Mine:\n    share = {share}  # {'x' * round(10 * share)}\n")
+        study._policy_digest.cache_clear()
+        keys.add(case(policy="mine_of_test:Mine").key())
+    assert len(keys) == 2
 
 
 def test_finished_runs_are_kept_and_never_made_twice(tmp_path: Path) -> None:
