@@ -158,7 +158,7 @@ def test_an_unknown_policy_or_cluster_is_said_before_anything_runs(tmp_path: Pat
 def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, warm_kernels: None) -> None:
     write_site(tiny_site(), tmp_path / "site")
     folder = tmp_path / "runs"
-    asked = [str(tmp_path / "site"), "--scenario", "steady", "--seeds", "40", "--seconds", "40", "--jobs", "2"]
+    asked = [str(tmp_path / "site"), "--scenario", "steady", "--seeds", "24", "--seconds", "40", "--jobs", "2"]
     command = [sys.executable, "-c", MAIN, "study", *asked, "--results", str(folder), "--json"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     clock = RealClock()
@@ -169,7 +169,7 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json")}
-    assert 4 <= len(kept) < 40
+    assert 4 <= len(kept) < 24
     end_s = clock.now_s() + 10.0
     while (left := _in_session(process.pid)) and clock.now_s() < end_s:
         subprocess.run(["sleep", "0.1"], check=True)
@@ -178,8 +178,8 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
     assert done.returncode == 0, done.stderr
     assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json") if p.name in kept} == kept
     runs = json.loads(done.stdout)["runs"]
-    assert [r["seed"] for r in runs] == list(range(1, 41))
-    assert f"{len(kept)} of 40 runs are there already" in done.stderr
+    assert [r["seed"] for r in runs] == list(range(1, 25))
+    assert f"{len(kept)} of 24 runs are there already" in done.stderr
 
 
 def test_a_local_dask_cluster_gives_the_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
