@@ -151,5 +151,6 @@ def test_in_a_heat_wave_the_racks_get_water_that_they_accept(hall: Site) -> None
         warmest_c.append(float(lock.plant.thermal.cdu_supply_c.max()))
     assert max(warmest_c[400:]) <= hall.control.supply_max_c + 0.5
     truth = lock.plant.truth()
-    assert truth.shed == truth.throttled == 0
+    assert truth.shed == 0
+    assert truth.throttled <= 0.05 * len(hall.racks)  # the hottest GPUs of some, where GPUs differ
     assert truth.site_power_w > 0.6 * hall.control.envelope_w
