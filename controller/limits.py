@@ -6,7 +6,7 @@ import numpy as np
 
 from controller.frames import Bools, Estimate, Floats, Image, Limits, Requests
 from controller.plan import Plan
-from controller.policies import coolant, grid, overload
+from controller.policies import coolant, grid, overload, supply
 
 KEEP_AGAIN = 0.98  # of a limit: a loss given up is taken up again only when its floors fit this
 
@@ -22,6 +22,7 @@ class LimitsState:
     curtailed: bool  # the ramp has begun, from what the site could draw then
     last_s: float
     coolant: coolant.CoolantState
+    supply: supply.SupplyState
 
 
 def begin(plan: Plan) -> LimitsState:
@@ -29,7 +30,8 @@ def begin(plan: Plan) -> LimitsState:
     free = np.full(len(plan.parent), np.inf)
     protections = overload.compile_protections(plan)
     borne = np.ones(len(plan.losses.name), dtype=np.bool_)
-    return LimitsState(protections, free, borne, plan.site.control.envelope_w, False, np.inf, coolant.begin(plan))
+    top_w = plan.site.control.envelope_w
+    return LimitsState(protections, free, borne, top_w, False, np.inf, coolant.begin(plan), supply.begin(plan))
 
 
 def narrow(
@@ -41,6 +43,8 @@ def narrow(
     from_w = last.envelope_w if last.curtailed else min(last.envelope_w, _reach_w(plan, estimate))
     envelope_w, by = grid.envelope_w(plan.site, requests, from_w - down_w)
     cdu_w, loop_w, cooling = coolant.heat_w(plan, image, last.coolant)
+    warm = supply.heat_w(plan, image, estimate.load_w[plan.cdu_row], estimate.other_w[plan.cdu_row], last.supply)
+    cdu_w = np.minimum(cdu_w, warm.limit_w)
     metered = 1.0 - grid.METER_ERROR
     node_w = (allowed_w - plan.losses.reserve_w) * metered
     limit_w = np.concatenate([node_w, cdu_w, loop_w, plan.tenant_max_w, [envelope_w * metered]])
@@ -51,6 +55,8 @@ def narrow(
     narrowed[plan.envelope_row] = by
     for row in np.flatnonzero(limit_w[plan.loop_row] < plan.loop_cap_w):
         narrowed[plan.loop_row.start + row] = "flow and supply temperature"
+    for row in np.flatnonzero(np.isfinite(warm.limit_w)):
+        narrowed[plan.cdu_row.start + row] = "supply warmer than the racks accept"
     held = np.zeros(len(plan.max_w), dtype=bool)
     held[[plan.site.rack_index[r] for r in requests.held]] = True
     limits = Limits(
@@ -66,6 +72,7 @@ def narrow(
         paying=paying,
         borne=borne,
         coolant=cooling,
+        supply=warm,
         envelope_w=envelope_w,
         curtailed=bool(by) and (last.curtailed or estimate.covered),
         last_s=image.now_s,

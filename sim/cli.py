@@ -145,7 +145,7 @@ def study(
         where = where_of(jobs, cluster, address)
         asked = Asked(scenario, policy, seed, seeds, seconds, where, results, html)
         summary = conduct(resolve_site(site), asked, partial(typer.echo, err=True))
-    except (SiteError, ScenarioError, PolicyError, StudyError) as error:
+    except (SiteError, ScenarioError, PolicyError, StudyError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     lines = summary.pop("table")
@@ -186,7 +186,7 @@ def capacity(
             lab.way(by), most, steps, faults, policy, seed, seconds, where_of(jobs, cluster, address), results
         )
         result = lab.capacity(resolve_site(site), grow, partial(typer.echo, err=True))
-    except (SiteError, PolicyError, StudyError) as error:
+    except (SiteError, PolicyError, StudyError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     typer.echo(json.dumps(result) if as_json else "\n".join(lab.table(result)))

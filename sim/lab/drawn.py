@@ -15,6 +15,7 @@ from sim.plant.events import Scenario
 
 SETTLED_S = 240.0  # the site has climbed to its demand within its ramp: then faults befall it
 SPREAD_S = 60.0  # over which the moment of a fault is drawn
+HOTTEST_C = 42.0  # the record of Memphis, with a drawn heat wave and all
 NEXT_S = 45.0  # between combined faults, at most
 BACK_S = (5.0, 180.0)  # a fault that ends does so within these
 KINDS = ("random", "combined")
@@ -36,8 +37,9 @@ def drawn(site: Site, kind: str, seed: int, number: int) -> Scenario:
         names.append(name)
         events += fault
         at_s += float(rng.uniform(0.0, NEXT_S))
+    rise_k = sum(e.get("rise_k", 0.0) for e in events)
     weather = {
-        "dry_bulb_c": round(float(rng.uniform(15.0, 38.0)), 1),
+        "dry_bulb_c": round(min(float(rng.uniform(15.0, 38.0)), HOTTEST_C - rise_k), 1),
         "depression_k": round(float(rng.uniform(4, 14)), 1),
     }
     title = " and ".join(names)
@@ -166,5 +168,5 @@ def _rush(_: Site, rng: Rng) -> tuple[str, Event]:
 
 
 def _heat(_: Site, rng: Rng) -> tuple[str, Event]:
-    rise_k = round(float(rng.uniform(4.0, 12.0)), 1)
-    return f"heat wave of {rise_k} K", {"do": "weather", "rise_k": rise_k, "over_s": 180.0}
+    rise_k = round(float(rng.uniform(3.0, 9.0)), 1)
+    return f"heat wave of {rise_k} K", {"do": "weather", "rise_k": rise_k, "over_s": 300.0}

@@ -127,6 +127,7 @@ class Scores:
         """The scores; their definitions are in the README. None where there was nothing to measure."""
         record, plant = self._record, self._plant
         worked, margin_s = record.worked, record.least_trip_s
+        fall_w, rise_w = self._ramps_w()
         return {
             "duration_s": self._steps * DT_S,
             "work_done": worked.share(),
@@ -150,16 +151,16 @@ class Scores:
             "shed_rack_s": self._shed_s,
             "slo_miss": self._missed / self._asked if self._asked else 0.0,
             "cap_moves": self._moves,
-            "ramp_max_mw_per_min": self._ramp_w_per_min() / 1e6,
+            "ramp_max_mw_per_min": max(-fall_w, rise_w) / 1e6,
+            "rise_of_ramp": rise_w / (RAMP_S * plant.site.control.ramp_up_w_per_s),
             "recovery_s": self._recovery_s(),
         }
 
-    def _ramp_w_per_min(self) -> float:
-        """Steepest change of the site's power over RAMP_S, up or down [W/min]."""
+    def _ramps_w(self) -> tuple[float, float]:
+        """Steepest fall (negative) and rise of the site's power over RAMP_S [W]."""
         site_w = _smooth(np.array(self._second_w))
-        if len(site_w) <= RAMP_S:
-            return float(np.ptp(site_w)) if len(site_w) else 0.0
-        return float(np.abs(site_w[RAMP_S:] - site_w[:-RAMP_S]).max())
+        steps_w = site_w[RAMP_S:] - site_w[:-RAMP_S] if len(site_w) > RAMP_S else site_w[-1:] - site_w[:1]
+        return min(0.0, float(steps_w.min(initial=0.0))), max(0.0, float(steps_w.max(initial=0.0)))
 
     def _reached_s(self) -> float | None:
         """From the first request until the site stayed at or below it for as long as it was asked [s]."""

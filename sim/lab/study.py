@@ -7,6 +7,7 @@ and the code. Whatever ends the study, also kill -9, costs the runs in flight al
 import hashlib
 import json
 import os
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,8 @@ class Case:
 
     def key(self) -> str:
         """All that its result depends on, in short."""
-        parts = (_site_digest(self.site), self.scenario.model_dump_json(), self.policy, self.seed, self.seconds)
+        policy = (self.policy, _policy_digest(self.policy))
+        parts = (_site_digest(self.site), self.scenario.model_dump_json(), *policy, self.seed, self.seconds)
         return hashlib.blake2b(repr((*parts, code_digest())).encode(), digest_size=16).hexdigest()
 
 
@@ -243,6 +245,15 @@ def code_digest() -> str:
                 digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(np.__version__.encode())
     return digest.hexdigest()
+
+
+@cache
+def _policy_digest(policy: str) -> str:
+    """Of the file of a policy of somebody's own; it is no part of our code."""
+    if ":" not in policy:
+        return ""
+    file = sys.modules[factory_of(policy).__module__].__file__
+    return hashlib.blake2b(Path(file).read_bytes() if file else b"", digest_size=16).hexdigest()
 
 
 _sites: dict[int, tuple[Site, str]] = {}

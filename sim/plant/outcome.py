@@ -26,6 +26,7 @@ class Outcome(EventModel):
     recovery_s: Seconds | None = None
     envelope_reached_s: Seconds | None = None  # after the first request
     ramp_max_mw_per_min: Most | None = None
+    rise_of_ramp: Most | None = None
     cap_moves: Whole | None = None
     slo_miss: Most | None = None
     work_done: AtLeast | None = None

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers_control import VOLT_V, Bench, Wiring, bench, later
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller import estimate, limits
 from controller.frames import Estimate, Floats, Image, Limits, Requests
-from controller.policies import coolant, grid, rating
+from controller.policies import coolant, grid, rating, supply
 from drivers.site.cooling import COOLANTS
 
 UNITS = ((0, 300.0, "A"), (0, 200e3, "VA"), (0, 200e3, "W"))
@@ -134,6 +136,46 @@ def test_what_falls_silent_after_it_had_narrowed_stays_narrow() -> None:
     later_cdu_w, later_loop_w, _ = coolant.heat_w(b.plan, blind, state)
     assert later_cdu_w[0] == cdu_w[0]
     assert later_loop_w[0] == 0.0
+
+
+def warmed(
+    b: Bench, supplies: tuple[float, ...], seconds: int, state: supply.SupplyState | None = None
+) -> supply.SupplyState:
+    """The state after some seconds of these supplies at the CDUs, each of which carried 60 kW; NaN is silence."""
+    value, state = readings(b), state or supply.begin(b.plan)
+    for i, supply_c in enumerate(supplies):
+        b.put(value, f"c{i}", {"supply_c": supply_c})
+    seen = b.image(value, bad=[(f"c{i}", "supply_c") for i, c in enumerate(supplies) if np.isnan(c)])
+    for _ in range(seconds):
+        seen = later(seen, 1.0)
+        state = supply.heat_w(b.plan, seen, np.full(4, 60e3), np.zeros(4), state)
+    return state
+
+
+def test_a_cdu_carries_less_while_its_racks_get_water_warmer_than_they_accept(b: Bench) -> None:
+    cool = warmed(b, (40.0,) * 4, 60)
+    assert np.isinf(cool.limit_w).all()
+    warm = warmed(b, (46.5, 40.0, 44.6, 40.0), 30, cool)
+    warmer = warmed(b, (46.5, 40.0, 44.6, 40.0), 30, warm)
+    assert warmer.limit_w[0] < warm.limit_w[0] < warm.limit_w[2] < 60e3
+    assert np.isinf(warmer.limit_w[[1, 3]]).all()
+    assert (warmed(b, (np.nan,) * 4, 30, warmer).limit_w == warmer.limit_w).all()
+    assert np.isinf(warmed(b, (40.0,) * 4, 600, warmer).limit_w).all()
+
+
+def test_warm_water_alone_holds_no_cdu_below_the_floors_of_its_racks(b: Bench) -> None:
+    floors_w = b.plan.rows.dot(b.plan.floor_w)[b.plan.cdu_row]
+    assert warmed(b, (70.0,) * 4, 900).limit_w == pytest.approx(np.maximum(floors_w, 60e3 * (1.0 - supply.MOST)))
+
+
+@given(st.lists(st.floats(20.0, 70.0), min_size=1, max_size=60))
+def test_a_supply_limit_never_exceeds_what_was_carried_and_ends(course: list[float]) -> None:
+    b = bench(Wiring())
+    state = supply.begin(b.plan)
+    for supply_c in course:
+        state = warmed(b, (supply_c,) * 4, 1, state)
+        assert ((state.limit_w <= np.maximum(60e3, b.plan.floor_w)) | np.isinf(state.limit_w)).all()
+    assert np.isinf(warmed(b, (30.0,) * 4, 300, state).limit_w).all()
 
 
 def pumps(available: float, supply_c: float = 36.0, silent: bool = False) -> tuple[float, float]:

@@ -137,3 +137,20 @@ def test_a_rival_is_taken_away_and_started_again_as_well(hall: Site) -> None:
     assert (lock.plant.agents.holder.seq == seq).all()
     seconds(lock, 5)
     assert (lock.plant.agents.holder.epoch == 2).all()
+
+
+def test_in_a_heat_wave_the_racks_get_water_that_they_accept(hall: Site) -> None:
+    """At 44 C the hall's dry coolers do not hold its supply: caps come down until they do, and no job is paused."""
+    scenario = Scenario.model_validate(
+        {"name": "t", "title": "t", "weather": {"dry_bulb_c": 44, "swing_k": 0}, "events": FULL}
+    )
+    lock = LockStep(hall, scenario)
+    warmest_c = []
+    for _ in range(700):
+        lock.watched(lambda *_: None)
+        warmest_c.append(float(lock.plant.thermal.cdu_supply_c.max()))
+    assert max(warmest_c[400:]) <= hall.control.supply_max_c + 0.5
+    truth = lock.plant.truth()
+    assert truth.shed == 0
+    assert truth.throttled <= 0.05 * len(hall.racks)  # the hottest GPUs of some, where GPUs differ
+    assert truth.site_power_w > 0.6 * hall.control.envelope_w

@@ -22,6 +22,7 @@ from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from drivers.site.write import write_site
 from sim.cli import app
+from sim.lab import study
 from sim.lab.cases import Asked, cases_of, conduct
 from sim.lab.drawn import by_name, drawn
 from sim.lab.incidents import Incidents
@@ -98,6 +99,16 @@ def test_a_key_names_all_that_a_result_depends_on() -> None:
     assert len(code_digest()) == 32
 
 
+def test_a_policy_of_ones_own_that_has_changed_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = set()
+    for share in (0.5, 0.6):
+        (tmp_path / "mine_of_test.py").write_text(f"class Mine:\n    share = {share}  # {'x' * round(10 * share)}\n")
+        study._policy_digest.cache_clear()
+        keys.add(case(policy="mine_of_test:Mine").key())
+    assert len(keys) == 2
+
+
 def test_finished_runs_are_kept_and_never_made_twice(tmp_path: Path) -> None:
     cases, results, said = [case(s) for s in (1, 2, 3)], Results(tmp_path / "runs"), list[str]()
     first = dict(_by_seed(runs_of(cases[:2], Where(1), results, said.append)))
@@ -147,7 +158,7 @@ def test_an_unknown_policy_or_cluster_is_said_before_anything_runs(tmp_path: Pat
 def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, warm_kernels: None) -> None:
     write_site(tiny_site(), tmp_path / "site")
     folder = tmp_path / "runs"
-    asked = [str(tmp_path / "site"), "--scenario", "steady", "--seeds", "40", "--seconds", "40", "--jobs", "2"]
+    asked = [str(tmp_path / "site"), "--scenario", "steady", "--seeds", "24", "--seconds", "40", "--jobs", "2"]
     command = [sys.executable, "-c", MAIN, "study", *asked, "--results", str(folder), "--json"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     clock = RealClock()
@@ -158,7 +169,7 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json")}
-    assert 4 <= len(kept) < 40
+    assert 4 <= len(kept) < 24
     end_s = clock.now_s() + 10.0
     while (left := _in_session(process.pid)) and clock.now_s() < end_s:
         subprocess.run(["sleep", "0.1"], check=True)
@@ -167,8 +178,8 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
     assert done.returncode == 0, done.stderr
     assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.json") if p.name in kept} == kept
     runs = json.loads(done.stdout)["runs"]
-    assert [r["seed"] for r in runs] == list(range(1, 41))
-    assert f"{len(kept)} of 40 runs are there already" in done.stderr
+    assert [r["seed"] for r in runs] == list(range(1, 25))
+    assert f"{len(kept)} of 24 runs are there already" in done.stderr
 
 
 def test_a_local_dask_cluster_gives_the_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
