@@ -199,19 +199,20 @@ class LockStep(Generic[F]):
         """Monotonic time of the controller's machine [s]."""
         return self.clock.now_s() + self.incidents.jump_s
 
-    def alone(self, seconds: float) -> list[Truth]:
-        """The plant without a controller, a truth a second."""
+    def alone(self, seconds: float, see: Callable[[Plant], None] = lambda _: None) -> list[Truth]:
+        """The plant without a controller, a truth a second; `see` is called after every step of it."""
         truths = []
         for _ in range(round(seconds / PERIOD_S)):
             for _ in range(LOOKS):
                 self._advance()
+                see(self.plant)
             truths.append(self.plant.truth())
         return truths
 
-    def control(self) -> F:
-        """One cycle of control on what the plant shows at this moment."""
+    def control(self, shot: Snapshot | None = None) -> F:
+        """One cycle of control on what the plant shows at this moment, or on a snapshot of it that was taken before."""
         assert self.incidents.controller, "the scenario has taken the controller away: go on with `watched`"
-        return self._control(self.wires.snapshot(self.now_s))
+        return self._control(self.wires.snapshot(self.now_s) if shot is None else shot)
 
     def cycle(self) -> tuple[F, Truth]:
         """One second of plant, then one cycle of control on what it showed."""
