@@ -1,11 +1,13 @@
 """Rival policies in lock-step: what each does in the same plant, on the same wires."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from controller.frames import Floats, Frames
+from drivers.points import Quality, Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
@@ -57,7 +59,7 @@ def test_a_rivals_caps_are_in_force_within_a_second_and_stay(hall: Site, policy:
 def test_equal_seeds_give_equal_runs_bit_for_bit(hall: Site, policy: str) -> None:
     def course() -> bytes:
         lock = LockStep(hall, load_scenario("surge"), seed=5, policy=policy)
-        return b"".join(lock.cycle()[1].cap_w.tobytes() for _ in range(120))
+        return b"".join(lock.cycle()[1].cap_w.tobytes() for _ in range(60))
 
     assert course() == course()
 
@@ -108,6 +110,43 @@ def test_what_is_no_cap_is_refused_by_name(hall: Site) -> None:
 def test_an_unknown_policy_is_named_with_what_to_do(name: str, said: str) -> None:
     with pytest.raises(PolicyError, match=said):
         factory_of(name)
+
+
+@pytest.mark.parametrize("policy", RIVALS)
+def test_whatever_the_instruments_show_a_rival_gives_caps_that_its_racks_take(hall: Site, policy: str) -> None:
+    lock = LockStep(hall, load_scenario("surge"), policy=policy)
+    rng = np.random.default_rng(3)
+    agents = np.concatenate([lock.plan.agent_slot[name] for name in ("beat", "epoch", "seq")])
+
+    def lens(shot: Snapshot) -> Snapshot:
+        """A third of all points silent or false, everything silent at times; only the leases' own counters are true."""
+        value, quality = shot.value.copy(), shot.quality.copy()
+        worst = rng.random() < 0.2
+        hit = np.ones(len(value), dtype=bool) if worst else rng.random(len(value)) < 0.3
+        hit[agents] = False
+        value[hit] = rng.choice([0.0, -1.0, 1e9, np.nan], hit.sum())
+        quality[hit] = rng.choice([Quality.GOOD, Quality.STALE, Quality.BAD, Quality.NEVER], hit.sum())
+        quality[hit & np.isnan(value)] = Quality.BAD
+        quality[hit] = Quality.NEVER if worst else quality[hit]
+        return replace(shot, value=value, quality=quality)
+
+    lock.wires.lens = lens
+    for _ in range(60):
+        lock.cycle()
+    caps_w = lock.plant.truth().cap_w
+    assert (caps_w >= np.ceil(lock.plan.floor_w)).all()
+    assert (caps_w <= lock.plan.max_w).all()
+
+
+@pytest.mark.parametrize("policy", RIVALS)
+def test_a_rival_hears_the_utilitys_request_unless_it_is_static(hall: Site, policy: str) -> None:
+    lock = LockStep(hall, load_scenario("nameplate"), policy=policy)
+    asked_w = 0.8 * hall.control.envelope_w
+    for _ in range(30):
+        lock.cycle()
+    lock.requests = replace(lock.requests, envelope_w=asked_w)
+    drawn_w = [lock.cycle()[1].site_power_w for _ in range(90)][30:]
+    assert (np.mean(drawn_w) < asked_w) == (policy != "static")
 
 
 def test_a_rival_that_is_started_again_takes_over(hall: Site) -> None:

@@ -91,8 +91,8 @@ def test_the_lowest_group_pays_down_to_its_floor_before_the_next_gives_a_watt() 
 
 def test_offenders_are_punished_down_to_their_quota_first() -> None:
     """The example of section III-D: 190 and 130 kW, quotas of 150 kW, 20 kW too much: the first gives all."""
-    assert punish_offenders(np.array([190e3, 130e3]), np.full(2, 150e3), 20e3, 10e3) == pytest.approx([20e3, 0.0])
-    beyond = punish_offenders(np.array([190e3, 130e3]), np.full(2, 150e3), 68e3, 10e3)
+    assert punish_offenders(np.array([190e3, 130e3]), np.full(2, 150e3), 20e3) == pytest.approx([20e3, 0.0])
+    beyond = punish_offenders(np.array([190e3, 130e3]), np.full(2, 150e3), 68e3)
     assert beyond == pytest.approx([40e3 + 28e3 * 150 / 280, 28e3 * 130 / 280])
 
 

@@ -10,7 +10,7 @@ Choices where the paper leaves one or the site differs from a server hall:
 - Bands: capping at 99 % of a limit, to 95 % of it (both published), uncapping below 90 %. A contractual limit has
   the parent's margin in it already: a child cuts to it, not 5 % below, else margins would multiply over five levels.
 - A pull reads the mean since the last one, as training swings within it. A bucket is 8 % of the largest nameplate
-  (the paper: 20 W of a server of about 250 W). A group's SLA is the rack's floor.
+  (the paper: 20 W of a server of about 250 W), for children of the largest quota. A group's SLA is the rack's floor.
 - A child's quota is its part of the parent's rating by the nameplates below it. What is left to cut when every
   offender is at its quota is cut in proportion to load.
 """
@@ -73,7 +73,7 @@ class Dynamo:
             cut_w = to_cut(load_w, limit_w, float(self._contract_w[node]))
             if cut_w > 0.0:
                 eff, below_w = tree.efficiency[children], power_w[children]
-                cuts = punish_offenders(below_w / eff, tree.quota[children] * limit_w, cut_w, self._bucket_w)
+                cuts = punish_offenders(below_w / eff, tree.quota[children] * limit_w, cut_w)
                 self._contract_w[children] = np.where(cuts > 0.0, below_w - cuts * eff, self._contract_w[children])
             elif load_w < UNCAP_AT * min(limit_w, float(self._contract_w[node])):
                 self._contract_w[children] = np.inf
@@ -151,7 +151,7 @@ def by_priority(power_w: Floats, least_w: Floats, priority: Ints, cut_w: float, 
     for group in np.unique(priority)[::-1]:
         mine = priority == group
         size = float(np.mean(np.broadcast_to(bucket_w, power_w.shape)[mine]))
-        cuts[mine] = high_bucket_first(power_w[mine], least_w[mine], cut_w - cuts.sum(), size)
+        cuts[mine] = high_bucket_first(power_w[mine], least_w[mine], cut_w - float(cuts.sum()), size)
     return cuts
 
 
@@ -160,16 +160,21 @@ def high_bucket_first(power_w: Floats, least_w: Floats, cut_w: float, bucket_w: 
 
     Those above a bucket are brought down to its upper edge before it is touched; nobody goes below `least_w`.
     """
-    cuts = np.zeros(len(power_w))
     able_w = np.maximum(power_w - least_w, 0.0)
-    if not len(power_w) or cut_w <= 0.0:
-        return cuts
-    edge_w = np.floor(float(power_w.max()) / bucket_w) * bucket_w
-    while cut_w - cuts.sum() > 1e-6 and edge_w > -bucket_w:
-        here = np.clip(power_w - cuts - np.maximum(edge_w, least_w), 0.0, None)
-        cuts += evenly(np.minimum(here, able_w - cuts), cut_w - float(cuts.sum()))
-        edge_w -= bucket_w
-    return cuts
+    if cut_w >= float(able_w.sum()):
+        return able_w
+    low, high = 0, int(power_w.max() // bucket_w) + 1  # bringing all down to the lower edge of `low` is enough
+    while high - low > 1:
+        bucket = (low + high) // 2
+        enough = float(_above(power_w, least_w, bucket * bucket_w).sum()) >= cut_w
+        low, high = (bucket, high) if enough else (low, bucket)
+    cuts = _above(power_w, least_w, high * bucket_w)
+    here = _above(power_w - cuts, least_w, low * bucket_w)
+    return cuts + evenly(here, cut_w - float(cuts.sum()))
+
+
+def _above(power_w: Floats, least_w: Floats, edge_w: float) -> Floats:
+    return np.maximum(power_w - np.maximum(least_w, edge_w), 0.0)
 
 
 def evenly(most_w: Floats, total_w: float) -> Floats:
@@ -184,9 +189,9 @@ def evenly(most_w: Floats, total_w: float) -> Floats:
     return np.minimum(most_w, max(each_w, 0.0))
 
 
-def punish_offenders(load_w: Floats, quota_w: Floats, cut_w: float, bucket_w: float) -> Floats:
+def punish_offenders(load_w: Floats, quota_w: Floats, cut_w: float) -> Floats:
     """Cut of each child [W]: offenders high-bucket-first down to their quota, the rest in proportion to load."""
-    cuts = high_bucket_first(load_w, np.minimum(quota_w, load_w), cut_w, bucket_w)
+    cuts = high_bucket_first(load_w, np.minimum(quota_w, load_w), cut_w, BUCKET * float(quota_w.max()))
     rest_w = cut_w - float(cuts.sum())
     left_w = load_w - cuts
     return cuts + (rest_w * left_w / left_w.sum() if rest_w > 1e-6 and left_w.sum() > 0.0 else 0.0)

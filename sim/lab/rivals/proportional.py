@@ -35,13 +35,16 @@ class Proportional:
 def deal(rows: Rows, room: Floats, least_w: Floats, most_w: Floats, weight: Floats) -> Floats:
     """Power from `least_w` up to `most_w` [R, W]: under each row all have the same part of weight x what they lack."""
     lack_w = np.maximum(most_w - least_w, 0.0)
-    low, high = np.zeros(len(room)), np.full(len(room), 1.0 / weight.min())
-    held = rows.coeff * least_w[rows.racks]
+    binds = rows.dot(least_w + lack_w) > room
+    entry = np.flatnonzero(binds[rows.of_entry])
+    of_row, rack, coeff = rows.of_entry[entry], rows.racks[entry], rows.coeff[entry]
+    held = coeff * least_w[rack]
+    low, high = np.where(binds, 0.0, np.inf), np.full(len(room), 1.0 / weight.min())
     for _ in range(HALVINGS):
         part = (low + high) / 2.0
-        given = np.minimum(part[rows.of_entry] * weight[rows.racks], 1.0) * lack_w[rows.racks]
-        load_w = np.bincount(rows.of_entry, held + rows.coeff * given, minlength=len(room))
+        given = np.minimum(part[of_row] * weight[rack], 1.0) * lack_w[rack]
+        load_w = np.bincount(of_row, held + coeff * given, minlength=len(room))
         fits = load_w <= room
-        low, high = np.where(fits, part, low), np.where(fits, high, part)
-    part = rows.rack_min(low, len(least_w))
+        low, high = np.where(binds & fits, part, low), np.where(fits, high, part)
+    part = np.minimum(rows.rack_min(low, len(least_w)), 1.0 / weight.min())
     return np.asarray(least_w + np.minimum(part * weight, 1.0) * lack_w)
