@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,17 @@ def test_a_policy_of_somebody_else_is_found_by_module_and_class(hall: Site, monk
         lock.cycle()
     expected = np.maximum(lock.plan.max_w / 2.0, lock.plan.floor_w)
     assert np.abs(lock.plant.truth().cap_w - expected).max() <= 1.0
+
+
+def test_the_policy_of_the_readme_runs_and_holds_the_envelope(hall: Site) -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+    begin = lines.index("    # mine.py")
+    end = next(i for i in range(begin, len(lines)) if lines[i] and not lines[i].startswith("    "))
+    made: dict[str, Any] = {}
+    exec("\n".join(line[4:] for line in lines[begin:end]), made)
+    lock = LockStep(hall, load_scenario("surge"), policy=made["Mine"])
+    powers_w = [lock.cycle()[1].site_power_w for _ in range(120)]
+    assert 0.85 * hall.control.envelope_w < max(powers_w) <= hall.control.envelope_w
 
 
 def test_what_is_no_cap_is_refused_by_name(hall: Site) -> None:
