@@ -29,7 +29,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from controller.frames import Floats, Ints
+from controller.frames import Floats, Frames, Ints
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.lockstep import PERIOD_S, LockStep
@@ -114,7 +114,7 @@ class HeadroomEnv(gymnasium.Env[Array, Array]):
             made.append(Commanded(layout, seed))
             return made[-1]
 
-        self._lock: LockStep[Any] = LockStep(self._site, self._scenario, seed, policy=factory)
+        self._lock: LockStep[Frames | None] = LockStep(self._site, self._scenario, seed, policy=factory)
         (self._policy,) = made
         self._steps, lock = 0, self._lock
         lock.alone(PERIOD_S)  # instruments show means over a second

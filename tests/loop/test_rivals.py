@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller.frames import Floats, Frames
+from controller.frames import Floats, Frames, Mode
 from drivers.points import Quality, Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
@@ -117,7 +117,12 @@ def test_what_is_no_cap_is_refused_by_name(hall: Site) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("statik", "Did you mean 'static'"), ("no.such:Thing", "cannot be imported"), ("sim.lab.rivals:Nobody", "Nobody")],
+    [
+        ("statik", "Did you mean 'static'"),
+        ("no.such:Thing", "cannot be imported"),
+        ("sim.lab.rivals:Nobody", "Nobody"),
+        ("sim.lab.rivals:POLICIES", "is no class"),
+    ],
 )
 def test_an_unknown_policy_is_named_with_what_to_do(name: str, said: str) -> None:
     with pytest.raises(PolicyError, match=said):
@@ -159,6 +164,30 @@ def test_a_rival_hears_the_utilitys_request_unless_it_is_static(hall: Site, poli
     lock.requests = replace(lock.requests, envelope_w=asked_w)
     drawn_w = [lock.cycle()[1].site_power_w for _ in range(90)][30:]
     assert (np.mean(drawn_w) < asked_w) == (policy != "static")
+
+
+def test_a_policy_runs_live_or_in_shadow_and_in_shadow_nothing_is_sent(hall: Site) -> None:
+    shadow = LockStep(hall, load_scenario("nameplate"), mode=Mode.SHADOW, policy="pi")
+    for _ in range(5):
+        shadow.cycle()
+    assert (shadow.plant.agents.holder.epoch == 0).all()
+    held = LockStep(hall, load_scenario("nameplate"), mode=Mode.HOLD, policy="pi")
+    with pytest.raises(PolicyError, match="live or in shadow"):
+        held.cycle()
+
+
+def test_what_a_policy_is_given_cannot_be_changed_by_it(hall: Site) -> None:
+    given: list[Layout] = []
+
+    def factory(layout: Layout, seed: int) -> Halves:
+        given.append(layout)
+        return Halves(layout, seed)
+
+    lock = LockStep(hall, load_scenario("nameplate"), policy=factory)
+    for array in (given[0].max_w, given[0].rows.coeff, given[0].limit_w, given[0].rack_pdu):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert lock.plan.max_w.flags.writeable  # headroom's own stay as they were
 
 
 def test_a_rival_that_is_started_again_takes_over(hall: Site) -> None:

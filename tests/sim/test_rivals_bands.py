@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from helpers_control import Bench
-from helpers_rivals import FLOOR_W, IDLE_W, MAX_W, reading, site_w, small
+from helpers_rivals import FLOOR_W, IDLE_W, MAX_W, reading, site_w, small, with_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,6 +156,15 @@ def test_dynamo_decides_nothing_on_a_leaf_with_more_than_a_fifth_of_its_readings
 
     assert (after(1) < MAX_W).all()
     assert (after(2) == MAX_W).all()
+
+
+def test_dynamos_leaves_go_by_what_the_cords_carry_not_by_what_they_should() -> None:
+    made, layout = small(share_a=(0.0,) * 4, envelope_w=1e6)  # all load has moved to cord B
+    layout = with_limit(replace(layout, share=np.full((4, 2), 0.5)), "u1", 300e3)
+    policy = Dynamo(layout, 1)
+    for second in range(6):
+        caps_w = policy.caps_w(reading(made, [MAX_W] * 4, now_s=1000.0 + second))
+    assert caps_w.sum() == pytest.approx(CAP_TO * 300e3)
 
 
 def test_thunderbolt_spares_those_who_serve_and_takes_the_others_to_their_floor_in_a_second() -> None:

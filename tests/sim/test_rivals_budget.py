@@ -66,6 +66,16 @@ def test_a_silent_meter_leaves_the_other_load_as_it_was() -> None:
     assert after_w[layout.envelope_row] == before_w[layout.envelope_row]
 
 
+def test_load_that_is_switched_counts_at_once_and_a_swing_slowly() -> None:
+    made, layout = small(envelope_w=1e6)
+    other = OtherLoad(layout)
+    before_w = other.follow(reading(made, [50e3] * 4))[layout.envelope_row]
+    swing_w = other.follow(reading(made, [50e3] * 4, extra_w=40e3, now_s=1001.0))[layout.envelope_row]
+    switched_w = other.follow(reading(made, [50e3] * 4, extra_w=100e3, now_s=1002.0))[layout.envelope_row]
+    assert 0.0 < swing_w - before_w < 2e3
+    assert switched_w - before_w == pytest.approx(100e3)
+
+
 def test_a_rack_at_its_cap_is_taken_to_ask_for_its_nameplate_and_peaks_last_a_minute() -> None:
     made, layout = small()
     demand = Demand(layout)

@@ -31,4 +31,6 @@ def factory_of(name: str) -> Factory:
         factory: Factory = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise PolicyError(f"policy '{name}' cannot be imported ({error}); is it on PYTHONPATH?") from error
+    if not callable(factory):
+        raise PolicyError(f"policy '{name}' is no class, it is {factory!r:.60}")
     return factory

@@ -5,8 +5,8 @@ Published: sections III-C (leaf: pull every 3 s, three bands, priority groups, h
 readings missing is no reading) and III-D (upper: every 9 s, punish-offender-first, contractual limits).
 
 Choices where the paper leaves one or the site differs from a server hall:
-- A leaf is the last node that several racks share, a server a rack, its power on the node the cord's share of it; a
-  rack with two cords obeys the lower of two leaves. The root is the utility envelope, its children the feeds.
+- A leaf is the last node that several racks share, a server the cord of a rack as its PDU measures it; a rack with
+  two cords obeys the lower of two leaves. The root is the utility envelope, its children the feeds.
 - Bands: capping at 99 % of a limit, to 95 % of it (both published), uncapping below 90 %. A contractual limit has
   the parent's margin in it already: a child cuts to it, not 5 % below, else margins would multiply over five levels.
 - A pull reads the mean since the last one, as training swings within it. A bucket is 8 % of the largest nameplate
@@ -42,20 +42,22 @@ class Dynamo:
         self._contract_w = np.full(n + 1, np.inf)
         self._cap_w = np.full((leaves, racks), np.inf)
         self._bucket_w = BUCKET * float(layout.max_w.max())
-        self._leaf, self._upper = _Mean(racks), _Mean(n + 1)
+        self._leaf, self._upper = _Mean(2 * racks), _Mean(n + 1)
         self._leaf_s = self._upper_s = -np.inf
 
     def caps_w(self, seen: Seen) -> Floats:
         """The lowest cap that any leaf holds a rack to [R, W]."""
         self._limit_w[-1] = seen.envelope_w
-        self._leaf.take(seen.rack_w)
+        cord_w = seen.node_w[self._layout.rack_pdu]
+        told_w = self._layout.share * seen.rack_w[:, None]
+        self._leaf.take(np.where(np.isfinite(cord_w), cord_w, told_w).ravel())
         self._upper.take(np.append(seen.node_w, seen.site_w))
         if seen.now_s - self._upper_s >= UPPER_S - JITTER_S:
             self._upper_s = seen.now_s
             self._pull_upper(self._filled(self._upper.pull(), seen))
         if seen.now_s - self._leaf_s >= LEAF_S - JITTER_S:
             self._leaf_s = seen.now_s
-            self._pull_leaves(self._leaf.pull(), present_w(self._layout, seen))
+            self._pull_leaves(self._leaf.pull().reshape(-1, 2))
         caps_w: Floats = np.minimum(self._cap_w.min(axis=0), self._layout.max_w)
         return caps_w
 
@@ -78,23 +80,27 @@ class Dynamo:
             elif load_w < UNCAP_AT * min(limit_w, float(self._contract_w[node])):
                 self._contract_w[children] = np.inf
 
-    def _pull_leaves(self, rack_w: Floats, present: Floats) -> None:
-        """Every leaf controller: caps for its racks."""
-        for i, leaf in enumerate(self._tree.leaves):
-            racks, share = self._tree.racks[i], self._tree.share[i]
-            known = np.isfinite(rack_w[racks])
+    def _pull_leaves(self, cord_w: Floats) -> None:
+        """Every leaf controller: caps for its racks, from the power of their cords [R, 2, W]."""
+        layout, tree = self._layout, self._tree
+        for i, leaf in enumerate(tree.leaves):
+            racks = tree.racks[i]
+            rack_w = cord_w[racks].sum(axis=1)
+            known = np.isfinite(rack_w)
             if known.mean() < 1.0 - MISSING:
                 continue  # no valid aggregate: nothing is decided on it
-            of_one = np.nanmean(rack_w[racks] / self._layout.max_w[racks])
-            power_w = share * np.where(known, rack_w[racks], np.minimum(of_one * self._layout.max_w, present)[racks])
-            load_w, limit_w = float(power_w.sum()), float(self._limit_w[leaf])
-            cut_w = to_cut(load_w, limit_w, float(self._contract_w[leaf]))
+            rack_w = np.where(known, rack_w, layout.max_w[racks] * np.mean((rack_w / layout.max_w[racks])[known]))
+            here_w = (cord_w[racks] * tree.cords[i]).sum(axis=1)
+            live = known & (here_w > 0.0)
+            share = np.where(live, here_w / np.where(live, rack_w, 1.0), np.where(known, 0.0, tree.share[i]))
+            cut_w = to_cut(float((share * rack_w).sum()), float(self._limit_w[leaf]), float(self._contract_w[leaf]))
             if cut_w > 0.0:
-                least_w = share * self._layout.floor_w[racks]
-                cuts = by_priority(power_w, least_w, self._layout.priority[racks], cut_w, self._bucket_w * share)
+                least_w = share * layout.floor_w[racks]
+                bucket_w = self._bucket_w * tree.share[i]
+                cuts = by_priority(share * rack_w, least_w, layout.priority[racks], cut_w, bucket_w)
                 hit = cuts > 0.0
-                self._cap_w[i, racks[hit]] = ((power_w - cuts) / share)[hit]
-            elif load_w < UNCAP_AT * min(limit_w, float(self._contract_w[leaf])):
+                self._cap_w[i, racks[hit]] = rack_w[hit] - cuts[hit] / share[hit]
+            elif float((share * rack_w).sum()) < UNCAP_AT * min(self._limit_w[leaf], self._contract_w[leaf]):
                 self._cap_w[i] = np.inf
 
 
@@ -104,7 +110,8 @@ class Tree:
 
     leaves: Ints
     racks: tuple[Ints, ...]  # of each leaf
-    share: tuple[Floats, ...]  # of each of those racks' power that the leaf carries
+    cords: tuple[Bools, ...]  # of each of those racks [racks, 2]: the cords on the leaf
+    share: tuple[Floats, ...]  # of each of those racks' power that the leaf carries by design
     uppers: tuple[int, ...]  # root first
     children: dict[int, Ints]
     efficiency: Floats  # [N + 1]
@@ -118,11 +125,10 @@ def compile_tree(layout: Layout) -> Tree:
     full_w = np.append(layout.rows.dot(layout.max_w)[:root], 0.0)
     leaf_of = parent[layout.rack_pdu]  # [R, 2]
     leaves = np.unique(leaf_of)
-    racks, share = [], []
-    for leaf in leaves.tolist():
-        on = (leaf_of == leaf) & (layout.share > 0.0)
-        racks.append(np.flatnonzero(on.any(axis=1)))
-        share.append((layout.share * on).sum(axis=1)[racks[-1]])
+    on = [(leaf_of == leaf) & (layout.share > 0.0) for leaf in leaves.tolist()]
+    racks = tuple(np.flatnonzero(cords.any(axis=1)) for cords in on)
+    cords = tuple(all_cords[mine] for all_cords, mine in zip(on, racks, strict=True))
+    share = tuple((layout.share[mine] * which).sum(axis=1) for mine, which in zip(racks, cords, strict=True))
     children: dict[int, Ints] = {}
     todo = set(parent[leaves].tolist())
     while todo:
@@ -136,7 +142,7 @@ def compile_tree(layout: Layout) -> Tree:
         quota[below] = full_w[below] / full_w[below].sum()
     efficiency = np.append(np.where(layout.parent < 0, 1.0, layout.efficiency), 1.0)
     uppers = tuple(sorted(children, key=lambda node: _depth(parent, node)))
-    return Tree(leaves, tuple(racks), tuple(share), uppers, children, efficiency, quota)
+    return Tree(leaves, racks, cords, share, uppers, children, efficiency, quota)
 
 
 def to_cut(load_w: float, limit_w: float, contract_w: float) -> float:

@@ -7,6 +7,7 @@ from sim.lab.rivals.policy import Layout, Seen
 
 METER_ERROR = 0.005  # class 0.5S (IEC 62053-22): caps are set so far below what the meters guard
 OTHER_TAU_S = 30.0  # other load is slow; the swings of training must average out of it
+STEP_SHARE = 0.05  # of a limit: a change this large is no swing, load has been switched
 WINDOW_S, BUCKETS = 60.0, 6  # longest pause of a training job that still counts as running
 HELD_SHARE = 0.95  # of its cap: a rack drawing more may want more
 
@@ -34,7 +35,8 @@ class OtherLoad:
         sample_w[:nodes] = seen.node_w - known_w[:nodes]
         sample_w[layout.envelope_row] = seen.site_w - known_w[layout.envelope_row]
         known = np.isfinite(sample_w)
-        gain = np.where(self._seen, 1.0 - np.exp(-(seen.now_s - self._last_s) / OTHER_TAU_S), 1.0)
+        slowly = self._seen & (np.abs(sample_w - self._rest_w) <= STEP_SHARE * layout.limit_w)
+        gain = np.where(slowly, 1.0 - np.exp(-(seen.now_s - self._last_s) / OTHER_TAU_S), 1.0)
         self._rest_w = np.where(known, self._rest_w + (sample_w - self._rest_w) * gain, self._rest_w)
         self._seen |= known
         self._last_s = seen.now_s

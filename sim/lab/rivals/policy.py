@@ -9,8 +9,8 @@ same rack agents. Nothing else is done for a policy: no estimate, no guard, no a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from controller.policies import rating
 from drivers.inventory import Inventory
 from drivers.points import Snapshot
 from drivers.site.model import Site
+
+A = TypeVar("A", bound=np.ndarray[Any, Any])
 
 
 class PolicyError(ValueError):
@@ -82,32 +84,43 @@ Factory = Callable[[Layout, int], Policy]  # layout of the building, seed of the
 
 
 def layout_of(plan: Plan, inventory: Inventory) -> Layout:
-    """The layout of a compiled site."""
+    """The layout of a compiled site; its arrays are copies that cannot be written."""
     site = plan.site
     training = {j.id for j in site.jobs if j.kind == "training"}
-    node_w = rating.nominal_w(plan)
+    limits = (
+        rating.nominal_w(plan),
+        plan.cdu_cap_w,
+        plan.loop_cap_w,
+        plan.tenant_max_w,
+        np.array([site.control.envelope_w]),
+    )
     other_w = plan.design_other_w.copy()
     other_w[plan.envelope_row] -= plan.cooling_w_per_w * plan.max_w.sum()
-    limits = (node_w, plan.cdu_cap_w, plan.loop_cap_w, plan.tenant_max_w, [site.control.envelope_w])
     return Layout(
         site=site,
         inventory=inventory,
-        max_w=plan.max_w,
-        floor_w=plan.floor_w,
-        idle_w=plan.idle_w,
-        other_w=plan.other_w,
-        safe_cap_w=plan.safe_cap_w,
-        priority=np.array([r.priority for r in site.racks], dtype=np.int64),
-        gang_of=plan.gang_of,
-        training=np.array([r.job in training for r in site.racks], dtype=np.bool_),
-        parent=plan.parent,
-        efficiency=plan.efficiency,
-        rack_pdu=plan.rack_pdu,
-        share=plan.share,
-        rows=plan.rows,
+        max_w=_fixed(plan.max_w),
+        floor_w=_fixed(plan.floor_w),
+        idle_w=_fixed(plan.idle_w),
+        other_w=_fixed(plan.other_w),
+        safe_cap_w=_fixed(plan.safe_cap_w),
+        priority=_fixed(np.array([r.priority for r in site.racks], dtype=np.int64)),
+        gang_of=_fixed(plan.gang_of),
+        training=_fixed(np.array([r.job in training for r in site.racks], dtype=np.bool_)),
+        parent=_fixed(plan.parent),
+        efficiency=_fixed(plan.efficiency),
+        rack_pdu=_fixed(plan.rack_pdu),
+        share=_fixed(plan.share),
+        rows=Rows(*(_fixed(getattr(plan.rows, f.name)) for f in fields(Rows))),
         row_name=plan.row_name,
         row_kind=plan.row_kind,
-        limit_w=np.concatenate(limits),
-        design_other_w=other_w,
+        limit_w=_fixed(np.concatenate(limits)),
+        design_other_w=_fixed(other_w),
         envelope_row=plan.envelope_row,
     )
+
+
+def _fixed(array: A) -> A:
+    copy: A = array.copy()
+    copy.flags.writeable = False
+    return copy

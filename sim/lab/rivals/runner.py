@@ -3,7 +3,7 @@
 import numpy as np
 
 from controller import actuate
-from controller.frames import Floats, Ints, Orders, Requests
+from controller.frames import Floats, Ints, Mode, Orders, Requests
 from controller.plan import Plan
 from drivers.inventory import Inventory
 from drivers.lease import Ledger
@@ -32,7 +32,14 @@ class Runner:
         self.policy = factory(layout_of(plan, inventory), seed)
 
     def step(self, shot: Snapshot, requests: Requests) -> tuple[Command, ...]:
-        """One cycle: what the instruments show, the leases to send. PolicyError when the policy gives no caps."""
+        """One cycle: what the instruments show, the leases to send; of requests the envelope, and LIVE or SHADOW.
+
+        PolicyError when the policy gives no caps, or is asked for a mode that is headroom's alone.
+        """
+        if requests.mode not in (Mode.LIVE, Mode.SHADOW):
+            raise PolicyError(
+                f"only headroom knows the mode {requests.mode.name.lower()}; a policy runs live or in shadow"
+            )
         self._confirm(shot)
         plan, seen = self._plan, see(self._plan, shot, requests)
         cap_w = np.asarray(self.policy.caps_w(seen), dtype=np.float64)
