@@ -18,6 +18,7 @@ from sim.lab.rivals.dynamo import (
     Dynamo,
     by_priority,
     compile_tree,
+    cords_w,
     evenly,
     high_bucket_first,
     punish_offenders,
@@ -165,6 +166,13 @@ def test_dynamos_leaves_go_by_what_the_cords_carry_not_by_what_they_should() -> 
     for second in range(6):
         caps_w = policy.caps_w(reading(made, [MAX_W] * 4, now_s=1000.0 + second))
     assert caps_w.sum() == pytest.approx(CAP_TO * 300e3)
+
+
+def test_a_silent_pdu_has_what_the_other_cord_leaves_of_the_agents_reading() -> None:
+    made, layout = small(share_a=(0.0, 0.5, 0.5, 0.5), envelope_w=1e6)
+    silent = [("p0a", "power_w"), ("p1a", "power_w"), ("p2a", "power_w"), ("p2b", "power_w")]
+    got_w = cords_w(layout, reading(made, [MAX_W] * 4, silent=silent))
+    assert got_w.tolist() == [[0.0, MAX_W]] + [[MAX_W / 2.0, MAX_W / 2.0]] * 3
 
 
 def test_thunderbolt_spares_those_who_serve_and_takes_the_others_to_their_floor_in_a_second() -> None:

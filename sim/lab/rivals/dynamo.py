@@ -48,9 +48,7 @@ class Dynamo:
     def caps_w(self, seen: Seen) -> Floats:
         """The lowest cap that any leaf holds a rack to [R, W]."""
         self._limit_w[-1] = seen.envelope_w
-        cord_w = seen.node_w[self._layout.rack_pdu]
-        told_w = self._layout.share * seen.rack_w[:, None]
-        self._leaf.take(np.where(np.isfinite(cord_w), cord_w, told_w).ravel())
+        self._leaf.take(cords_w(self._layout, seen).ravel())
         self._upper.take(np.append(seen.node_w, seen.site_w))
         if seen.now_s - self._upper_s >= UPPER_S - JITTER_S:
             self._upper_s = seen.now_s
@@ -143,6 +141,18 @@ def compile_tree(layout: Layout) -> Tree:
     efficiency = np.append(np.where(layout.parent < 0, 1.0, layout.efficiency), 1.0)
     uppers = tuple(sorted(children, key=lambda node: _depth(parent, node)))
     return Tree(leaves, racks, cords, share, uppers, children, efficiency, quota)
+
+
+def cords_w(layout: Layout, seen: Seen) -> Floats:
+    """Power of each cord [R, 2, W] by its PDU; of a silent one what the agent's reading leaves beside the other cord.
+
+    A PDU falls silent with its feed, and its cord's load moves to the other.
+    """
+    cord_w = seen.node_w[layout.rack_pdu]
+    other_w = cord_w[:, ::-1]
+    rack_w = seen.rack_w[:, None]
+    left_w = np.where(np.isfinite(other_w), np.maximum(rack_w - other_w, 0.0), layout.share * rack_w)
+    return np.where(np.isfinite(cord_w), cord_w, left_w)
 
 
 def to_cut(load_w: float, limit_w: float, contract_w: float) -> float:
