@@ -98,7 +98,7 @@ class HeadroomEnv(gymnasium.Env[Array, Array]):
         """Send the caps of `action`, let a second pass; observation, reward, trip, end of time, parts of the reward."""
         layout, lock = self._layout, self._lock
         share = np.clip(np.asarray(action, dtype=np.float64), 0.0, 1.0)[self._part_of]
-        self._policy.wanted_w = layout.floor_w + share * (layout.max_w - layout.floor_w)
+        self._made[-1].wanted_w = layout.floor_w + share * (layout.max_w - layout.floor_w)
         lock.control(self._shot)
         second = _Second(lock.plant, self._seen.envelope_w)
         lock.alone(PERIOD_S, second.take)
@@ -108,14 +108,13 @@ class HeadroomEnv(gymnasium.Env[Array, Array]):
         return observed, reward(parts), parts["trips"] > 0.0, self._steps >= self._seconds, parts
 
     def _start(self, seed: int) -> None:
-        made: list[Commanded] = []
+        self._made: list[Commanded] = []  # one for each start of the controller
 
         def factory(layout: Layout, seed: int) -> Commanded:
-            made.append(Commanded(layout, seed))
-            return made[-1]
+            self._made.append(Commanded(layout, seed))
+            return self._made[-1]
 
         self._lock: LockStep[Frames | None] = LockStep(self._site, self._scenario, seed, policy=factory)
-        (self._policy,) = made
         self._steps, lock = 0, self._lock
         lock.alone(PERIOD_S)  # instruments show means over a second
         self._layout = layout_of(lock.plan, lock.wires.inventory)

@@ -131,6 +131,15 @@ def test_what_the_instruments_do_not_say_is_minus_one() -> None:
     assert (blind[2 + 2 * parts : 2 + 3 * parts] == lab.UNKNOWN).all()  # no agent reports its cap
 
 
+def test_actions_reach_a_controller_that_was_started_again() -> None:
+    env = made(scenario="nameplate")
+    env.reset(seed=1)
+    assert env.action_space.shape is not None
+    env._lock.start_controller()
+    env.step(np.ones(env.action_space.shape, dtype=np.float32))
+    assert (env._lock.plant.truth().cap_w >= env._lock.plan.max_w - 1.0).all()
+
+
 def test_a_trip_ends_the_episode_and_costs_ten() -> None:
     site = resolve_site("hall")
     nodes = tuple(n.model_copy(update={"rating": n.rating * 0.4}) if n.kind == "ups" else n for n in site.nodes)
