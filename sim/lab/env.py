@@ -99,7 +99,8 @@ class HeadroomEnv(gymnasium.Env[Array, Array]):
         layout, lock = self._layout, self._lock
         share = np.clip(np.asarray(action, dtype=np.float64), 0.0, 1.0)[self._part_of]
         self._made[-1].wanted_w = layout.floor_w + share * (layout.max_w - layout.floor_w)
-        lock.control(self._shot)
+        if lock.incidents.controller:  # else the scenario has taken it away, and nothing goes out
+            lock.control(self._shot)
         second = _Second(lock.plant, self._seen.envelope_w)
         lock.alone(PERIOD_S, second.take)
         parts = second.parts(lock.plant)
@@ -126,7 +127,7 @@ class HeadroomEnv(gymnasium.Env[Array, Array]):
     def _observed(self) -> Array:
         """The observation at this moment; the cycle of the next action stands on the same readings."""
         lock = self._lock
-        self._shot = lock.wires.snapshot(lock.clock.now_s())
+        self._shot = lock.wires.snapshot(lock.now_s)
         self._seen = see(lock.plan, self._shot, lock.requests)
         values = np.concatenate([self._of_site(), self._of_parts(), self._of_nodes(), self._of_water()])
         return np.clip(np.where(np.isfinite(values), values, UNKNOWN), UNKNOWN, MOST).astype(np.float32)

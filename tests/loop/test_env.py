@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 import sim.lab.env as lab
 from drivers.site.load import resolve_site
 from sim.lab.lockstep import LockStep
+from sim.plant.events import Scenario
 from sim.scenarios import load_scenario
 
 
@@ -159,3 +160,17 @@ def test_reset_may_change_the_scenario() -> None:
     quiet, _ = env.reset(seed=1)
     loud, _ = env.reset(seed=1, options={"scenario": "nameplate"})
     assert loud[0] != quiet[0]
+
+
+def test_while_the_scenario_has_taken_the_controller_away_nothing_goes_out_and_afterwards_actions_count() -> None:
+    down = {"do": "controller_down", "at_s": 3, "for_s": 4}
+    env = made(scenario=Scenario.model_validate({"name": "down", "title": "The controller dies", "events": [down]}))
+    env.reset(seed=1)
+    assert env.action_space.shape is not None
+    heard = []
+    for _ in range(12):
+        env.step(np.ones(env.action_space.shape, dtype=np.float32))
+        heard.append(int(env._lock.plant.agents.holder.epoch.max() * 1000 + env._lock.plant.agents.holder.seq.max()))
+    assert heard[3:6] == [heard[3]] * 3
+    assert heard[-1] > 2000
+    assert (env._lock.plant.truth().cap_w >= env._lock.plan.max_w - 1.0).all()
