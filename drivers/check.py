@@ -45,7 +45,8 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
     for d in report.site.devices:
         at = ("devices", d.id)
         known = report.known(at, "measures", d.measures, things, "the site's tables")
-        if report.known(at, "profile", d.profile, profiles, "the device profiles"):
+        known_profile = report.known(at, "profile", d.profile, profiles, "the device profiles")
+        if known_profile:
             profile = profiles[d.profile]
             if profile.protocol != ("modbus" if d.protocol == "modbus_tcp" else d.protocol):
                 what = f"protocol is {d.protocol}, profile '{d.profile}' speaks {profile.protocol}"
@@ -56,7 +57,7 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
         if d.gateway:
             report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
         _check_address(report, d)
-        _check_identity(report, d, profiles.get(d.profile))
+        _check_identity(report, d, profiles[d.profile] if known_profile else None)
 
 
 def _check_address(report: Report, d: Device) -> None:
@@ -146,7 +147,8 @@ def check_polling(report: Report, profiles: Mapping[str, Profile]) -> None:
     for d in report.site.devices:
         if d.gateway and d.profile in profiles:
             units[d.gateway].append(d)
-    requests = {name: requests_per_poll(profile) for name, profile in profiles.items()}
+    used = {d.profile for members in units.values() for d in members}
+    requests = {name: requests_per_poll(profiles[name]) for name in used}
     for g in report.site.gateways:
         busy = sum(requests[d.profile] * g.service_ms / 1000 / d.period_s for d in units[g.id])
         if busy > GATEWAY_BUSY_MAX:

@@ -1,8 +1,9 @@
 """Device profiles: what a device shows and accepts, as data in ../profiles/*.yaml, one file per device."""
 
 from drivers.profile.lint import lint_profile
-from drivers.profile.load import ProfileError, load_profiles
+from drivers.profile.load import ProfileError, Profiles, load_profiles
 from drivers.profile.model import (
+    BITS,
     RAW_RANGE,
     UNITS,
     WORDS,
@@ -17,6 +18,7 @@ from drivers.profile.model import (
 )
 
 __all__ = [
+    "BITS",
     "RAW_RANGE",
     "UNITS",
     "WORDS",
@@ -25,6 +27,7 @@ __all__ = [
     "Point",
     "Profile",
     "ProfileError",
+    "Profiles",
     "Revert",
     "Text",
     "Trust",

@@ -1,9 +1,30 @@
 """What is wrong with a profile, in words."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
-from drivers.profile.model import RAW_RANGE, UNITS, WORDS, Point, Profile
+from drivers.profile.lint_wire import lint_encoding, lint_registers
+from drivers.profile.model import UNITS, Point, Profile
+
+BOUNDS = {  # unit -> what can be at all
+    "K": (0.0, 1e4),
+    "C": (-273.15, 3000.0),
+    "Hz": (-1000.0, 1000.0),
+    "%": (-1000.0, 65535.0),
+    "deg": (-360.0, 360.0),
+    "V": (-1e6, 1e6),
+    "A": (-1e6, 1e6),
+    "W": (-1e10, 1e10),
+    "VA": (-1e10, 1e10),
+    "var": (-1e10, 1e10),
+    "kPa": (-1e5, 1e5),
+    "Pa": (-1e8, 1e8),
+    "L/min": (-1e8, 1e8),
+    "rpm": (-1e6, 1e6),
+}
+QUANTITIES = {"volt", "voltage", "current", "power", "temperature", "temp", "flow", "pressure", "energy", "speed"}
+NUMBERS = {"factor", "factor10", "flags", "status", "state", "enable", "mode", "count"}  # these have no unit
 
 
 def lint_profile(profile: Profile) -> list[str]:
@@ -12,8 +33,10 @@ def lint_profile(profile: Profile) -> list[str]:
     problems = [f"point {name}: there are {count} of that name" for name, count in names.items() if count > 1]
     for point in profile.points:
         problems += [f"point {point.name}: {text}" for text in _lint_point(profile, point)]
+    if not profile.source.strip():
+        problems.append("it does not say where it is from: give the source")
     if profile.protocol == "modbus":
-        problems += _lint_registers(profile)
+        problems += lint_registers(profile)
         problems += _lint_commands(profile)
     return problems
 
@@ -27,7 +50,7 @@ def _lint_commands(profile: Profile) -> Iterator[str]:
                 yield f"point {p.name}: its revert names {name}, which is no writable point"
         if revert and revert.timer in points and points[revert.timer].unit != "s":
             yield f"point {p.name}: its revert timer {revert.timer} is not in s"
-    taken = {p.addr + k for p in profile.points if p.fc == 3 for k in range(WORDS[p.type])}
+    taken = {a for p in profile.points if p.fc == 3 and not p.model for a in p.places}
     if profile.keys:
         if taken & {profile.keys.addr, profile.keys.addr + 1}:
             yield f"the keys' registers {profile.keys.addr}..{profile.keys.addr + 1} are a point's, too"
@@ -37,73 +60,57 @@ def _lint_commands(profile: Profile) -> Iterator[str]:
             f"key {name} is expected but not declared" for name in profile.keys.expect.keys() - profile.keys.keys.keys()
         )
     for what, text in profile.identity.items():
-        last = text.addr + text.words - 1
-        if not any(b.fc == text.fc and b.first <= text.addr and last <= b.last for b in profile.blocks):
-            yield f"identity {what}: registers {text.addr}..{last} lie in no block"
+        places = range(text.addr, text.addr + text.words)
+        if not any(b.holds(text.fc, text.model, places) for b in profile.blocks):
+            yield f"identity {what}: registers {places[0]}..{places[-1]} lie in no block"
 
 
 def _lint_point(profile: Profile, p: Point) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", p.name):
+        yield "a name is of lower-case letters, digits and _"
+    yield from _lint_unit(p)
+    yield from _lint_range(p)
+    yield from _lint_words(p)
+    if profile.protocol == "modbus":
+        yield from lint_encoding(profile, p)
+    elif p.poll and not p.topic:
+        yield "a polled point needs its topic"
+
+
+def _lint_unit(p: Point) -> Iterator[str]:
     ending = UNITS.get(p.unit)
     if p.unit and ending is None:
         yield f"unit {p.unit!r} is not one of {', '.join(UNITS)}"
     elif ending and not (p.name + "_").endswith(ending + "_"):
         yield f"a name in {p.unit} ends in {ending}"
-    elif not p.unit and any(p.name.endswith(e) for e in UNITS.values()):
-        yield "the unit is missing"
+    elif not p.unit and not p.bits and not p.states and p.type != "bit":
+        parts = p.name.split("_")
+        named = QUANTITIES & set(parts) and not NUMBERS & set(parts)
+        if named or any(p.name.endswith(e) for e in UNITS.values()):
+            yield "the unit is missing"
+
+
+def _lint_range(p: Point) -> Iterator[str]:
+    low, high = BOUNDS.get(p.unit, (float("-inf"), float("inf")))
     if p.min >= p.max:
         yield f"the range {p.min}..{p.max} is empty"
+    elif max(p.min, low) >= min(p.max, high) or any(
+        abs(end) != float("inf") and not low <= end <= high for end in (p.min, p.max)
+    ):
+        yield f"the range {p.min}..{p.max} {p.unit} cannot be: nothing lies outside {low:g}..{high:g}"
+    if p.poll and p.unit and not (p.min > float("-inf") and p.max < float("inf")):
+        yield "a polled point with a unit needs its range, min and max"
     if p.write and not p.min <= p.write.min < p.write.max <= p.max:
         yield f"the write limits {p.write.min}..{p.write.max} are not inside the range {p.min}..{p.max}"
-    if profile.protocol == "modbus":
-        yield from _lint_encoding(profile, p)
-    elif p.poll and not p.topic:
-        yield "a polled point needs its topic"
 
 
-def _lint_encoding(profile: Profile, p: Point) -> Iterator[str]:
-    width = 16 * WORDS[p.type]
-    if p.scale == 0:
-        yield "a scale of zero loses the value"
-    if any(not 0 <= bit < width for bit in p.bits):
-        yield f"a flag bit lies outside its {width} bits"
-    if any(not 0 <= raw < 2**width for raw in p.missing):
-        yield f"a missing-value word does not fit {width} bits"
-    if p.write and p.write.fc == 6 and width != 16:
-        yield "function 6 writes one register only"
-    if p.write and not p.scale_point and p.scale:
-        low, high = RAW_RANGE[p.type]
-        raws = [(limit - p.shift) / p.scale for limit in (p.write.min, p.write.max)]
-        if not all(low <= raw <= high for raw in raws):
-            yield f"the write limits do not fit {p.type}"
-    if p.scale_point:
-        factor = next((q for q in profile.points if q.name == p.scale_point), None)
-        if factor is None or factor.type != "s16" or factor.scale_point:
-            yield f"its scale point {p.scale_point} must be a plain s16 point"
-
-
-def _lint_registers(profile: Profile) -> Iterator[str]:
-    if not profile.blocks:
-        yield "a Modbus profile needs its blocks"
-    for i, b in enumerate(profile.blocks):
-        if not 0 <= b.first <= b.last <= 65535:
-            yield f"block {b.first}..{b.last} is empty or out of reach"
-        yield from (
-            f"blocks {b.first}..{b.last} and {o.first}..{o.last} overlap"
-            for o in profile.blocks[:i]
-            if o.fc == b.fc and o.first <= b.last and b.first <= o.last
-        )
-    owner: dict[tuple[int, int], str] = {}
-    for p in profile.points:
-        last = p.addr + WORDS[p.type] - 1
-        if not any(b.fc == p.fc and b.first <= p.addr and last <= b.last for b in profile.blocks):
-            yield f"point {p.name}: registers {p.addr}..{last} lie in no block"
-        if WORDS[p.type] > profile.max_registers:
-            yield f"point {p.name}: wider than max_registers {profile.max_registers}"
-        for addr in range(p.addr, last + 1):
-            other = owner.setdefault((p.fc, addr), p.name)
-            if other != p.name:
-                yield f"points {other} and {p.name} overlap at {addr}"
-                break
-    for addr in profile.constants:
-        if not any(b.fc == 3 and b.first <= addr <= b.last for b in profile.blocks):
-            yield f"constant at {addr} lies in no block"
+def _lint_words(p: Point) -> Iterator[str]:
+    """Names of bits and states: each once, and only where there are bits and states."""
+    for what, named in (("bit", p.bits), ("state", p.states)):
+        twice = sorted(name for name, count in Counter(named.values()).items() if count > 1)
+        yield from (f"{what} name {name} is given twice" for name in twice)
+        if named and (p.unit or p.scale != 1 or p.shift or p.scale_point or p.type[0] == "f" or p.type == "bit"):
+            yield f"{what} names belong to a plain whole number without unit, scale and shift"
+    yield from (f"state {value} is outside the range" for value in p.states if not p.min <= value <= p.max)
+    if p.bits and p.states:
+        yield "it has bits or states, not both"

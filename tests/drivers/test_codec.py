@@ -216,13 +216,10 @@ def test_scalar_encoding_refuses_what_a_register_cannot_express() -> None:
         encode_point(point, 6553.5)
 
 
-def test_constants_and_texts_are_in_the_blank_image() -> None:
+def test_constants_texts_and_model_heads_are_in_the_blank_image() -> None:
     codec = compile_codec(PROFILES["sunspec_battery"])
     row = codec.blank(1)[0]
-    assert row[codec.column(3, 40000) : codec.column(3, 40000) + 2].tobytes() != b""
-    assert [int(row[codec.column(3, a)]) for a in (40000, 40001, 40002, 40003)] == [0x5375, 0x6E53, 1, 66]
-    addr, models = 40002, []
-    while (model := int(row[codec.column(3, addr)])) != 0xFFFF:
-        models.append(model)
-        addr += 2 + int(row[codec.column(3, addr + 1)])
-    assert models == [1, 704, 713, 802]
+    for model, length in ((1, 66), (701, 153), (704, 65), (713, 7), (715, 7), (802, 62)):
+        assert [int(row[codec.column(3, a, model)]) for a in (0, 1)] == [model, length]
+    first = codec.column(3, 2, 1)
+    assert row[first : first + 4].astype(">u2").tobytes() == b"SunSpec\0"

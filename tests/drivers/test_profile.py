@@ -23,7 +23,7 @@ def good(**changes: object) -> Profile:
         "source": "-",
         "trust": "memory",
         "blocks": (Block(first=10, last=19),),
-        "points": (Point(name="power_w", unit="W", addr=10, poll=True),),
+        "points": (Point(name="power_w", unit="W", addr=10, min=0, max=60000, poll=True),),
     }
     return Profile.model_validate(fields | changes)
 
@@ -62,7 +62,7 @@ def test_packaged_profiles_load_clean_with_source_and_trust() -> None:
         ({"blocks": ()}, "needs its blocks"),
         ({"blocks": (Block(first=10, last=19), Block(first=15, last=25))}, "overlap"),
         ({"blocks": (Block(first=19, last=10),)}, "empty or out of reach"),
-        ({"constants": {99: 1}}, "lies in no block"),
+        ({"blocks": (Block(first=10, last=19, constants={99: 1}),)}, "lies in no block"),
         ({"protocol": "dsx"}, "needs its topic"),
     ],
 )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from drivers.inventory import compile_inventory
 from drivers.modbus import frame
 from drivers.modbus.bus import Counters, Link
-from drivers.modbus.image import SlabImage, Unit
+from drivers.modbus.image import SlabImage
+from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
 from drivers.site.model import Gateway
 

@@ -258,4 +258,4 @@ async def test_it_starts_with_nobody_there() -> None:
 
 def test_reply_heads_are_what_a_reply_begins_with() -> None:
     data = b"\0\7" + frame.read_tail(3, 4, 36864, 5)
-    assert good_reply(data)[2:9] == frame.reply_head(3, 4, 5)
+    assert good_reply(data)[2:9] == frame.reply_head(3, 4, 10)
