@@ -74,6 +74,7 @@ class Unit:
 
     __slots__ = (
         "asked",
+        "doubted",
         "dropped",
         "every",
         "failures",
@@ -92,6 +93,7 @@ class Unit:
         self.every = every  # polled in each so-manieth sweep of its connection
         self.walk: ChainWalk | None = None
         self.known: dict[int, Model] | None = None  # where the last walk found its models
+        self.doubted: dict[int, Model] | None = None  # these were looked for again after a refusal
         self.jobs: list[AnyJob] = []
         self.refused: list[AnyJob] = []  # reads that it answers with "illegal address", one point each
         self.failures = 0  # timeouts in a row
@@ -115,6 +117,10 @@ class Unit:
         """
         if isinstance(job, WalkJob):
             return self._walked(None)
+        if job.id_word and self.doubted != self.known:  # perhaps it has moved: believe the refusal if it has not
+            self.doubted = self.known
+            self._walk_from_start()
+            return ()
         if job in self.jobs:
             self.jobs.remove(job)
         if job.read < self.slab.merged:
