@@ -22,14 +22,16 @@ DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profil
 
 
 def measured_kind(profile: Profile) -> str:
-    """What a profile measures: node, cdu, storage, rack, loop, or a kind of cooling unit."""
+    """What a profile measures: node, cdu, storage, rack, loop, a kind of cooling unit; empty: none of these."""
     if profile.protocol != "modbus":
         kind = profile.name.removeprefix("dsx_")
         return DSX_KINDS.get(kind, kind)
     names = {p.name for p in profile.polled()}
     if "soc_pct" in names:
         return "storage"
-    return "cdu" if {"flow_lpm", "supply_c"} <= names else "node"
+    if {"flow_lpm", "supply_c"} <= names:
+        return "cdu"
+    return "node" if "power_w" in names else ""
 
 
 def _things(site: Site) -> dict[str, str]:
@@ -52,8 +54,10 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
                 what = f"protocol is {d.protocol}, profile '{d.profile}' speaks {profile.protocol}"
                 report.note(*at, what, "Use the profile's protocol or another profile")
             elif known and measured_kind(profile) != things[d.measures]:
-                what = f"profile '{d.profile}' measures a {measured_kind(profile)}, '{d.measures}' is a"
-                report.note(*at, f"{what} {things[d.measures]}", "Correct `measures` or `profile`")
+                kind = measured_kind(profile)
+                what = f"measures a {kind}" if kind else "polls no power_w, soc_pct, or flow_lpm with supply_c"
+                text = f"profile '{d.profile}' {what}, '{d.measures}' is a {things[d.measures]}"
+                report.note(*at, text, "Correct `measures` or `profile`")
         if d.gateway:
             report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
         _check_address(report, d)
