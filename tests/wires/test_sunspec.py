@@ -11,6 +11,7 @@ from helpers_modbus import CLOCK, PROFILES, Rig, chain_words, modbus_site, own_d
 from helpers_programs import free_port
 
 from drivers.modbus.identify import identify
+from drivers.modbus.sunspec import ChainWalk, Model, wire_address
 from drivers.modbus.writer import ModbusWriter, Reversion, WriteRefusedError
 from drivers.points import Quality
 from drivers.site.model import Site
@@ -69,21 +70,23 @@ async def test_models_are_found_wherever_they_are(chain: Chain) -> None:
         assert plant.slabs[BATTERY].image[0, at : at + 2].astype(">u2").tobytes() == struct.pack(">i", -50_000)
 
 
-async def test_a_model_that_moves_is_never_read_as_another() -> None:
-    async with chained(CHAINS[0]) as (site, plant), reading(site) as rig:
+@pytest.mark.parametrize("base", [50000, 40000], ids=["where nothing was", "where others were"])
+async def test_a_model_that_moves_is_never_read_as_another(base: int) -> None:
+    moved = Chain(base, order=(1, 802, 64900, 713, 704, 715, 701), foreign={64900: 37})
+    async with chained(Chain()) as (_, plant), reading(plant._site) as rig:
         await until(lambda: rig.good(BATTERY))
-        lay(plant, CHAINS[1])  # the connection stays: a gateway in between, or a firmware that restarts quickly
+        lay(plant, moved)  # the connection stays: a gateway in between, or a firmware that restarts quickly
+        (station,) = plant._stations.values()
+        bases = {station.layout.bases[713], station.layout.bases[802]}
         seen = set()
 
         def back() -> bool:
-            if rig.good(BATTERY):
+            """Whether it is read where it is now; every good sight of it on the way is noted."""
+            good = rig.good(BATTERY)
+            if good:
                 seen.add(tuple(np.round(shown(rig), 6)))
-                return plant_asked_at_50000()
-            return False
-
-        def plant_asked_at_50000() -> bool:
             (link,) = rig.reader.links
-            return all(int.from_bytes(job.tail[6:8], "big") >= 50000 for job in link.units[0].jobs)
+            return good and {int.from_bytes(job.tail[6:8], "big") for job in link.units[0].jobs} == bases
 
         await until(back)
         assert seen == {(55.5, 99.0, -120_000.0, 3.0, 17.0)}
@@ -123,3 +126,32 @@ def test_a_chain_is_what_the_standard_says() -> None:
     words = chain_words((1, 713), base=40000)
     assert words[:4] == [0x5375, 0x6E53, 1, 66]
     assert words[2 + 68 :] == [713, 7, *[0] * 7, 0xFFFF, 0]
+
+
+def test_the_walk_keeps_the_first_of_an_id_and_ends_with_the_addresses() -> None:
+    walk = ChainWalk()
+    for words in (None, None, (0x5375, 0x6E53), (802, 62), (713, 7), (802, 62)):
+        assert not walk.done
+        walk.answer(words)
+    assert walk.models == {802: Model(2, 62), 713: Model(66, 7)}
+    walk.answer((5, 0xFFFF))
+    assert walk.done
+    endless = ChainWalk()
+    endless.answer((0x5375, 0x6E53))
+    steps = 0
+    while not endless.done:
+        endless.answer((64900, 0))
+        steps += 1
+    assert steps < 200
+    nowhere = ChainWalk()
+    for words in ((0, 0), None, (1, 2)):
+        nowhere.answer(words)
+    assert nowhere.done
+    assert nowhere.models == {}
+
+
+def test_a_point_beyond_its_models_end_has_no_address() -> None:
+    point = PROFILES[BATTERY].point("soh_pct")  # 713 + 5
+    assert wire_address(point, {713: Model(40100, 4)}) == 40105
+    with pytest.raises(LookupError, match="too few"):
+        wire_address(point, {713: Model(40100, 3)})
