@@ -183,6 +183,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._count.timeouts += 1
         self._misses += 1
+        job.unit.missed(job)
         self._unit_failed(job.unit)
         if not self.trusted or self._misses >= max(3, len(self.units) // 2):
             self.reset()

@@ -25,14 +25,14 @@ class Model(NamedTuple):
 
 
 class ChainWalk:
-    """One walk along a chain: read the two registers at `addr`, tell `answer`, until `done`."""
+    """One walk along a chain: read the two registers at `addr`, tell `answer`, until `done`. Begins at one of BASES."""
 
-    def __init__(self) -> None:
-        self.addr = BASES[0]
+    def __init__(self, base: int = BASES[0]) -> None:
+        self.addr = base
         self.models: dict[int, Model] = {}  # id -> the first of that id
         self.found = False  # the marker
         self.done = False
-        self._tries = iter(BASES[1:])
+        self._tries = list(BASES)
         self._seen = 0
 
     def answer(self, words: Sequence[int] | None) -> None:
@@ -53,9 +53,14 @@ class ChainWalk:
             self.found = True
             self.addr += 2
             return
-        following = next(self._tries, None)
-        self.done = following is None
-        self.addr = self.addr if following is None else following
+        self._tries.remove(self.addr)
+        self.done = not self._tries
+        self.addr = self._tries[0] if self._tries else self.addr
+
+    def silent(self) -> None:
+        """Nothing came from `addr`: some devices do not answer where they have nothing, so another base is next."""
+        if not self.found and not self.done:
+            self.addr = self._tries[(self._tries.index(self.addr) + 1) % len(self._tries)]
 
 
 async def find_models(client: AsyncModbusTcpClient, unit: int) -> dict[int, Model]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from drivers.modbus import frame
 from drivers.modbus.image import SlabImage
-from drivers.modbus.sunspec import ChainWalk, Model
+from drivers.modbus.sunspec import BASES, ChainWalk, Model
 from drivers.points import Quality
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Unit:
 
     __slots__ = (
         "asked",
+        "base",
         "doubted",
         "dropped",
         "every",
@@ -92,6 +93,7 @@ class Unit:
         self.slab, self.row, self.number = slab, row, number
         self.every = every  # polled in each so-manieth sweep of its connection
         self.walk: ChainWalk | None = None
+        self.base = BASES[0]  # where its chain is looked for first
         self.known: dict[int, Model] | None = None  # where the last walk found its models
         self.doubted: dict[int, Model] | None = None  # these were looked for again after a refusal
         self.jobs: list[AnyJob] = []
@@ -104,6 +106,15 @@ class Unit:
             self._walk_from_start()
         else:
             self.jobs = [Job(self, i) for i in range(slab.merged)]
+
+    def missed(self, job: AnyJob) -> None:
+        """Nothing came in time."""
+        if isinstance(job, WalkJob) and self.walk is not None:
+            self.walk.silent()
+            if not self.walk.found:
+                self.base = self.walk.addr  # also on the next connection: this one may be given up for it
+            where = self.jobs if job in self.jobs else self.refused
+            where[:] = [WalkJob(self, self.walk.addr)]
 
     def reconnected(self) -> None:
         """A new connection: behind it may be another device, or another firmware."""
@@ -168,7 +179,7 @@ class Unit:
         return jobs
 
     def _walk_from_start(self) -> None:
-        self.walk = ChainWalk()
+        self.walk = ChainWalk(self.base)
         self.jobs, self.refused = [WalkJob(self, self.walk.addr)], []
 
     def _walked(self, words: tuple[int, ...] | None) -> Sequence[AnyJob]:
@@ -189,7 +200,8 @@ class Unit:
                 self.slab.absent(self.row, model, models[model].length + 2)
         self.slab.use_merged(self.row)
         self.jobs = self._jobs(range(self.slab.merged))
-        if not self.jobs:  # look again, seldom
-            self.walk = ChainWalk()
+        self.refused = []
+        if lacking:  # look again, seldom
+            self.walk = ChainWalk(self.base)
             self.refused = [WalkJob(self, self.walk.addr)]
         return self.jobs

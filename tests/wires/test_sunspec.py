@@ -1,9 +1,10 @@
 """SunSpec devices: models are found by walking the chain, wherever it stands and whatever stands between."""
 
+import asyncio
 import math
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
@@ -126,6 +127,32 @@ def test_a_chain_is_what_the_standard_says() -> None:
     words = chain_words((1, 713), base=40000)
     assert words[:4] == [0x5375, 0x6E53, 1, 66]
     assert words[2 + 68 :] == [713, 7, *[0] * 7, 0xFFFF, 0]
+
+
+async def test_a_device_that_is_silent_where_it_has_nothing_is_found() -> None:
+    words = chain_words((1, 713, 802), base=50000)
+    asked: set[int] = set()
+    open_: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                tid, _, _, unit, fc, addr, count = struct.unpack(">HHHBBHH", await reader.readexactly(12))
+                asked.add(addr)
+                if addr >= 50000:
+                    data = struct.pack(f">{count}H", *words[addr - 50000 :][:count])
+                    writer.write(struct.pack(">HHHBBB", tid, 0, 3 + len(data), unit, fc, len(data)) + data)
+        writer.close()
+        await writer.wait_closed()
+        open_.remove(writer)
+
+    server = await asyncio.start_server(serve, "127.78.0.1", 0)
+    async with server:
+        async with reading(battery_site(server.sockets[0].getsockname()[1])) as rig:
+            await until(lambda: bool((rig.quality(BATTERY)[0][[0, 1]] != Quality.NEVER).all()))
+            assert 40000 in asked
+        await until(lambda: not open_)
 
 
 def test_the_walk_keeps_the_first_of_an_id_and_ends_with_the_addresses() -> None:
