@@ -22,14 +22,16 @@ DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profil
 
 
 def measured_kind(profile: Profile) -> str:
-    """What a profile measures: node, cdu, storage, rack, loop, or a kind of cooling unit."""
+    """What a profile measures: node, cdu, storage, rack, loop, a kind of cooling unit; empty: none of these."""
     if profile.protocol != "modbus":
         kind = profile.name.removeprefix("dsx_")
         return DSX_KINDS.get(kind, kind)
     names = {p.name for p in profile.polled()}
     if "soc_pct" in names:
         return "storage"
-    return "cdu" if {"flow_lpm", "supply_c"} <= names else "node"
+    if {"flow_lpm", "supply_c"} <= names:
+        return "cdu"
+    return "node" if "power_w" in names else ""
 
 
 def _things(site: Site) -> dict[str, str]:
@@ -45,18 +47,21 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
     for d in report.site.devices:
         at = ("devices", d.id)
         known = report.known(at, "measures", d.measures, things, "the site's tables")
-        if report.known(at, "profile", d.profile, profiles, "the device profiles"):
+        known_profile = report.known(at, "profile", d.profile, profiles, "the device profiles")
+        if known_profile:
             profile = profiles[d.profile]
             if profile.protocol != ("modbus" if d.protocol == "modbus_tcp" else d.protocol):
                 what = f"protocol is {d.protocol}, profile '{d.profile}' speaks {profile.protocol}"
                 report.note(*at, what, "Use the profile's protocol or another profile")
             elif known and measured_kind(profile) != things[d.measures]:
-                what = f"profile '{d.profile}' measures a {measured_kind(profile)}, '{d.measures}' is a"
-                report.note(*at, f"{what} {things[d.measures]}", "Correct `measures` or `profile`")
+                kind = measured_kind(profile)
+                what = f"measures a {kind}" if kind else "polls no power_w, soc_pct, or flow_lpm with supply_c"
+                text = f"profile '{d.profile}' {what}, '{d.measures}' is a {things[d.measures]}"
+                report.note(*at, text, "Correct `measures` or `profile`")
         if d.gateway:
             report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
         _check_address(report, d)
-        _check_identity(report, d, profiles.get(d.profile))
+        _check_identity(report, d, profiles[d.profile] if known_profile else None)
 
 
 def _check_address(report: Report, d: Device) -> None:
@@ -146,7 +151,8 @@ def check_polling(report: Report, profiles: Mapping[str, Profile]) -> None:
     for d in report.site.devices:
         if d.gateway and d.profile in profiles:
             units[d.gateway].append(d)
-    requests = {name: requests_per_poll(profile) for name, profile in profiles.items()}
+    used = {d.profile for members in units.values() for d in members}
+    requests = {name: requests_per_poll(profiles[name]) for name in used}
     for g in report.site.gateways:
         busy = sum(requests[d.profile] * g.service_ms / 1000 / d.period_s for d in units[g.id])
         if busy > GATEWAY_BUSY_MAX:

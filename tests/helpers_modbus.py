@@ -1,18 +1,21 @@
 """Small Modbus sites on free ports, and waiting with a limit."""
 
-from collections.abc import AsyncIterator, Callable
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import numpy as np
 from helpers_site import tiny_site
 
 from drivers.clock import RealClock
+from drivers.codec import compile_codec
 from drivers.inventory import Inventory, Slab, compile_inventory
 from drivers.modbus.reader import ModbusReader
 from drivers.points import Floats, PointTable, Qualities, Quality
 from drivers.profile import Profile, load_profiles
 from drivers.site.model import Device, Gateway, Site
 from sim.serve.modbus import ModbusPlant
+from sim.serve.modbus_layout import Chain, Layout
 
 PROFILES: dict[str, Profile] = load_profiles()
 CLOCK = RealClock()
@@ -33,6 +36,17 @@ def unit_device(name: str, gateway: str, unit: int, profile: str = "raritan_px_x
 def modbus_site(devices: tuple[Device, ...], gateways: tuple[Gateway, ...] = ()) -> Site:
     """The small site with other devices."""
     return tiny_site(devices=devices, gateways=gateways)
+
+
+def chain_words(order: Sequence[int], base: int = 40000) -> list[int]:
+    """Registers of a battery plant that has these SunSpec models, with all but their heads zero, from `base` on."""
+    layout = Layout.of(compile_codec(PROFILES["sunspec_battery"]), Chain(base, order))
+    words: list[int] = []
+    for s in layout.segments:
+        fixed = s.fixed or s.head
+        words += struct.unpack(f">{len(fixed) // 2}H", fixed)
+        words += [0] * (s.last - base + 1 - len(words))
+    return words
 
 
 def sample(rows: int, profile: str, step: float = 1.0) -> Floats:

@@ -8,8 +8,11 @@ from typing import Self
 
 from drivers.clock import perf_s
 from drivers.modbus import frame
+from drivers.modbus.sunspec import ChainWalk, Model, wire_address
+from drivers.profile import BITS, Point, Text
 
-READS = (frame.READ_HOLDING, frame.READ_INPUT, frame.ENCAPSULATED)
+REGISTERS = (frame.READ_HOLDING, frame.READ_INPUT)
+READS = (*BITS, *REGISTERS, frame.ENCAPSULATED)
 CODES = {
     1: "illegal function",
     2: "illegal address",
@@ -43,7 +46,9 @@ class Answer:
 
     @property
     def words(self) -> tuple[int, ...]:
-        """Registers of a good read."""
+        """Registers of a good read; of bits, the first one."""
+        if self.pdu[0] in BITS:
+            return (self.pdu[2] & 1,)
         return struct.unpack(f">{(len(self.pdu) - 2) // 2}H", self.pdu[2:])
 
 
@@ -63,6 +68,7 @@ class Line:
     def __init__(self, host: str, port: int, timeout_s: float = 1.0) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
         self._tid = 0
+        self._models: dict[int, dict[int, Model]] = {}  # SunSpec models of each unit that was asked for them
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __aenter__(self) -> Self:
@@ -97,6 +103,20 @@ class Line:
             raise
         return Answer(got, perf_s() - begin_s)
 
+    async def models(self, unit: int) -> dict[int, Model]:
+        """SunSpec models of a unit, empty where it has none; asked once."""
+        if unit not in self._models:
+            walk = ChainWalk()
+            while not walk.done:
+                answer = await self.ask(unit, read_pdu(frame.READ_HOLDING, walk.addr, 2))
+                walk.answer(None if answer.refused else answer.words)
+            self._models[unit] = walk.models
+        return self._models[unit]
+
+    async def address(self, unit: int, thing: Point | Text) -> int:
+        """Where a point or text is on that unit; LookupError when its SunSpec model is not there."""
+        return wire_address(thing, await self.models(unit) if thing.model else {})
+
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -125,8 +145,8 @@ class Line:
     @staticmethod
     def _checked(reply: bytes, pdu: bytes) -> bytes:
         """A reply of the right size; an answer of another size is none."""
-        count = 2 * int.from_bytes(pdu[3:5], "big")
-        read = pdu[0] in (frame.READ_HOLDING, frame.READ_INPUT)
+        count = frame.read_size(pdu[0], int.from_bytes(pdu[3:5], "big"))
+        read = pdu[0] in (*BITS, *REGISTERS)
         if len(reply) == 2 if reply[0] & 0x80 else not read or (len(reply) == 2 + count and reply[1] == count):
             return reply
         raise NoAnswerError(f"answers with {len(reply)} bytes where {2 + count} are due")

@@ -13,7 +13,7 @@ from typing import cast
 
 from drivers.clock import Clock
 from drivers.modbus import frame
-from drivers.modbus.image import Job, Unit
+from drivers.modbus.unit import AnyJob, Unit
 from drivers.modbus.wheel import Wheel
 from drivers.points import Quality
 from drivers.supervise import Backoff
@@ -65,8 +65,8 @@ class Link(asyncio.BufferedProtocol):
         self._timeout_ticks = max(1, round(timeout_s / wheel.tick_s))
         self._expire = self.expire  # bound once: one is queued per request
         self._transport: asyncio.Transport | None = None
-        self._queue: deque[Job] = deque()
-        self._pending: dict[int, Job] = {}
+        self._queue: deque[AnyJob] = deque()
+        self._pending: dict[int, AnyJob] = {}
         self._tid = 0
         self._sweep = 0
         self._misses = 0  # timeouts in a row, of any unit
@@ -101,6 +101,8 @@ class Link(asyncio.BufferedProtocol):
         self.trusted = False
         self._fill = self._misses = 0
         self._count.connects += 1
+        for unit in self.units:
+            unit.reconnected()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget what was asked and ask for a new connection after a while."""
@@ -136,7 +138,7 @@ class Link(asyncio.BufferedProtocol):
             unit = self.units[self._probe_next]
             self._queue.extend((unit.jobs or unit.refused)[:1])
         else:
-            second: list[Job] = []
+            second: list[AnyJob] = []
             for unit in self.units:
                 if self._sweep % unit.every == 0:
                     if not unit.failures:
@@ -181,6 +183,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._count.timeouts += 1
         self._misses += 1
+        job.unit.missed(job)
         self._unit_failed(job.unit)
         if not self.trusted or self._misses >= max(3, len(self.units) // 2):
             self.reset()
@@ -233,12 +236,12 @@ class Link(asyncio.BufferedProtocol):
         if self._queue:
             self._pump()
 
-    def _good(self, job: Job) -> None:
+    def _good(self, job: AnyJob) -> None:
         job.slab.arrived(job.index, self._now())
         self._count.replies += 1
         self.points += job.weight
         if job.flagged:
-            job.unit.accept(job)
+            self._queue.extend(job.unit.accept(job))
         unit = job.unit
         if unit.failures or not self.trusted:
             unit.failures = 0
@@ -250,7 +253,7 @@ class Link(asyncio.BufferedProtocol):
         self.trusted = True
         self._failures = 0
 
-    def _odd(self, tid: int, job: Job | None, message: bytes) -> None:
+    def _odd(self, tid: int, job: AnyJob | None, message: bytes) -> None:
         """A whole frame that is no good reply: exception, late, foreign or wrong in size."""
         if job is None:
             late = (self._tid - tid) & 0xFFFF < RECENT
@@ -265,9 +268,9 @@ class Link(asyncio.BufferedProtocol):
         else:
             del self._pending[tid]
             self._count.garbage += 1
-            job.slab.flag(job, Quality.BAD)
+            job.flag(Quality.BAD)
 
-    def _refused(self, job: Job, code: int) -> None:
+    def _refused(self, job: AnyJob, code: int) -> None:
         self._alive()
         self._misses = 0
         if code in (frame.PATH_UNAVAILABLE, frame.TARGET_FAILED):
@@ -275,8 +278,8 @@ class Link(asyncio.BufferedProtocol):
             return
         job.unit.failures = 0
         if code == frame.ILLEGAL_ADDRESS:
-            job.unit.split(job)
+            self._queue.extend(job.unit.split(job))
         elif code in (frame.DEVICE_BUSY, frame.ACKNOWLEDGE):
-            job.slab.flag(job, Quality.SUSPECT)
+            job.flag(Quality.SUSPECT)
         else:
-            job.slab.flag(job, Quality.BAD)
+            job.flag(Quality.BAD)

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.pdu import ModbusPDU
 
 from drivers.clock import Clock
 from drivers.codec import decode_point, encode_point
 from drivers.modbus.audit import WriteRecord
 from drivers.modbus.identify import identify_on
 from drivers.modbus.identity import declared, differences
-from drivers.profile import WORDS, Point, Profile, WriteLimit
+from drivers.modbus.sunspec import Model, find_models, wire_address
+from drivers.profile import BITS, WORDS, Point, Profile, WriteLimit
 from drivers.site.model import Device
 
 LOOK_AGAIN_S = 0.2  # between read-backs of a device that takes its time
@@ -49,6 +51,7 @@ class Exchange:
     ) -> None:
         self._client, self._device, self._profile, self._clock = client, device, profile, clock
         self._record, self._may_send = record, may_send
+        self._models: dict[int, Model] | None = None  # SunSpec models, once they are asked for
 
     async def check_identity(self) -> None:
         """Ask a device that the site file describes who it is; WriteRefusedError unless it is the one."""
@@ -72,18 +75,21 @@ class Exchange:
             except ValueError as error:
                 raise WriteRefusedError(f"{self._device.id}.{error}") from error
             words += written[-1]
-        single = parts[0].limit.fc == 6 and len(words) == 1
-        await self.send(parts[0].point.addr, words, single=single)
+        fc = parts[0].limit.fc
+        await self.send(await self._address(parts[0].point), words, fc=fc if len(words) == 1 else 16)
         shown = {}
         for part, exponent, raw in zip(parts, exponents, written, strict=True):
             shown[part.point.name] = await self._verify(part, exponent, raw)
         return shown
 
-    async def send(self, addr: int, words: Sequence[int], *, single: bool = False) -> None:
-        """One write request (function 6 or 16); WriteFailedError when the device refuses it."""
+    async def send(self, addr: int, words: Sequence[int], *, fc: int = 16) -> None:
+        """One write request (function 5, 6 or 16); WriteFailedError when the device refuses it."""
         self._may_send()
         self._record.sent.append((addr, tuple(words)))
-        if single:
+        reply: ModbusPDU
+        if fc == 5:
+            reply = await self._client.write_coil(addr, bool(words[0]), device_id=self._device.unit)
+        elif fc == 6:
             reply = await self._client.write_register(addr, words[0], device_id=self._device.unit)
         else:
             reply = await self._client.write_registers(addr, list(words), device_id=self._device.unit)
@@ -121,8 +127,24 @@ class Exchange:
         return int(value)
 
     async def _read(self, point: Point) -> list[int]:
-        read = self._client.read_holding_registers if point.fc == 3 else self._client.read_input_registers
-        reply = await read(point.addr, count=WORDS[point.type], device_id=self._device.unit)
-        if reply.isError() or len(reply.registers) != WORDS[point.type]:
+        read = {
+            1: self._client.read_coils,
+            2: self._client.read_discrete_inputs,
+            3: self._client.read_holding_registers,
+            4: self._client.read_input_registers,
+        }[point.fc]
+        addr = await self._address(point)
+        reply = await read(addr, count=WORDS[point.type], device_id=self._device.unit)
+        words = [] if reply.isError() else list(reply.bits[:1] if point.fc in BITS else reply.registers)
+        if len(words) != WORDS[point.type]:
             raise WriteFailedError(f"{self._device.id}.{point.name}: cannot be read, {reply}")
-        return list(reply.registers)
+        return [int(w) for w in words]
+
+    async def _address(self, point: Point) -> int:
+        """Where the point is on this device; WriteRefusedError when its SunSpec model is not there."""
+        if point.model and self._models is None:
+            self._models = await find_models(self._client, self._device.unit)
+        try:
+            return wire_address(point, self._models or {})
+        except LookupError as error:
+            raise WriteRefusedError(f"{self._device.id}.{point.name}: {error.args[0]}") from error

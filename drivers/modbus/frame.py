@@ -6,8 +6,11 @@ heads below start after the transaction id. Source: MODBUS Messaging on TCP/IP V
 
 import struct
 
+READ_COILS = 1
+READ_DISCRETE = 2
 READ_HOLDING = 3
 READ_INPUT = 4
+WRITE_COIL = 5
 WRITE_SINGLE = 6
 WRITE_MULTIPLE = 16
 ENCAPSULATED = 43
@@ -31,9 +34,14 @@ def read_tail(unit: int, fc: int, addr: int, count: int) -> bytes:
     return struct.pack(">HHBBHH", 0, 6, unit, fc, addr, count)
 
 
-def reply_head(unit: int, fc: int, count: int) -> bytes:
-    """What the good reply to a read of `count` registers begins with after its transaction id, 7 bytes."""
-    return struct.pack(">HHBBB", 0, 3 + 2 * count, unit, fc, 2 * count)
+def reply_head(unit: int, fc: int, size: int) -> bytes:
+    """What the good reply to a read begins with after its transaction id, 7 bytes; `size` bytes of data follow."""
+    return struct.pack(">HHBBB", 0, 3 + size, unit, fc, size)
+
+
+def read_size(fc: int, count: int) -> int:
+    """Bytes of data that the good reply to a read of `count` registers or bits carries."""
+    return (count + 7) // 8 if fc in (READ_COILS, READ_DISCRETE) else 2 * count
 
 
 def tail(unit: int, pdu: bytes) -> bytes:

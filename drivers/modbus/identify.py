@@ -5,6 +5,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 
 from drivers.modbus.identity import COLUMNS, Identity, text_of
+from drivers.modbus.sunspec import find_models, wire_address
 from drivers.profile import Profile
 
 
@@ -22,9 +23,14 @@ async def identify_on(client: AsyncModbusTcpClient, unit: int, profile: Profile 
     texts = dict(profile.identity) if profile else {}
     if texts:
         shown: dict[str, str] = {}
+        models = await find_models(client, unit) if any(t.model for t in texts.values()) else {}
         for name, place in texts.items():
             read = client.read_holding_registers if place.fc == 3 else client.read_input_registers
-            registers = await read(place.addr, count=place.words, device_id=unit)
+            try:
+                addr = wire_address(place, models)
+            except LookupError as error:
+                raise ConnectionError(f"it has no {name}: {error.args[0]}") from error
+            registers = await read(addr, count=place.words, device_id=unit)
             if registers.isError():
                 raise ConnectionError(f"its {name} cannot be read: {registers}")
             shown[COLUMNS[name]] = text_of(b"".join(r.to_bytes(2, "big") for r in registers.registers))

@@ -1,7 +1,5 @@
 """Where replies go: the register image of every device of a slab, with time and state of each read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +7,6 @@ from numpy.typing import NDArray
 
 from drivers.codec import compile_codec
 from drivers.inventory import Slab
-from drivers.modbus import frame
 from drivers.modbus.plan import Read, plan_reads, single_reads
 from drivers.points import Floats, PointTable, Quality
 from drivers.profile import Profile
@@ -28,6 +25,7 @@ class SlabImage:
         self.singles = {i: single_reads(profile, read) for i, read in enumerate(merged)}
         self.reads: tuple[Read, ...] = merged + tuple(r for group in self.singles.values() for r in group)
         self.merged = len(merged)
+        self.models = tuple(sorted({r.model for r in merged} - {0}))  # SunSpec models that are read
         self.raw: NDArray[np.uint16] = np.zeros((slab.rows, self.codec.width), dtype=">u2")
         self.bytes = self.raw.view(np.uint8).reshape(-1).data
         self.time_s: Floats = np.full((slab.rows, len(self.reads)), -np.inf)
@@ -37,10 +35,15 @@ class SlabImage:
         self._uses = self._use_table()
         self._row_uses: NDArray[np.intp] | None = None  # per row, once a device refuses a merged read
 
-    def flag(self, job: Job, quality: Quality) -> None:
-        """Note the quality of one device's read."""
-        self.quality.reshape(-1)[job.index] = quality
-        job.flagged = quality != Quality.GOOD
+    def flag(self, index: int, quality: Quality) -> None:
+        """Note the quality of one device's read, by its place among all reads of all devices."""
+        self.quality.reshape(-1)[index] = quality
+
+    def use_merged(self, row: int) -> None:
+        """From now on all of this device's points come from merged reads again."""
+        self.quality[row, self.merged :] = 0
+        if self._row_uses is not None:
+            self._row_uses[row] = self._uses
 
     def use_singles(self, row: int, merged: int) -> None:
         """From now on this device's points of a merged read come from reads of their own."""
@@ -49,7 +52,8 @@ class SlabImage:
         first = self.merged + sum(len(self.singles[i]) for i in range(merged))
         for k, read in enumerate(self.singles[merged]):
             for point in read.points:
-                own = self.profile.polled()[point].addr == read.addr and self.profile.polled()[point].fc == read.fc
+                p = self.profile.polled()[point]
+                own = read.covers(p.fc, p.model, p.addr)
                 self._row_uses[row, 0 if own else 1, point] = first + k
         uses = self._row_uses[row]
         plain = [not p.scale_point for p in self.profile.polled()]
@@ -79,63 +83,16 @@ class SlabImage:
         for j, point in enumerate(polled):
             factor = self.profile.point(point.scale_point) if point.scale_point else point
             for k, p in enumerate((point, factor)):
-                uses[k, j] = next(
-                    i
-                    for i, r in enumerate(self.reads[: self.merged])
-                    if r.fc == p.fc and r.addr <= p.addr < r.addr + r.count
-                )
+                reads = self.reads[: self.merged]
+                uses[k, j] = next(i for i, r in enumerate(reads) if r.covers(p.fc, p.model, p.addr))
         return uses
 
-
-class Job:
-    """One read of one device, with everything that its request and reply need."""
-
-    __slots__ = ("flagged", "head", "index", "read", "size", "slab", "tail", "target", "unit", "weight")
-
-    def __init__(self, unit: Unit, read: int) -> None:
-        slab = unit.slab
-        spec = slab.reads[read]
-        first = 2 * (unit.row * slab.codec.width + slab.codec.column(spec.fc, spec.addr))
-        self.unit, self.slab, self.read = unit, slab, read
-        self.tail = frame.read_tail(unit.number, spec.fc, spec.addr, spec.count)
-        self.head = frame.reply_head(unit.number, spec.fc, spec.count)
-        self.size = 2 * spec.count
-        self.target = slab.bytes[first : first + self.size]
-        self.index = unit.row * len(slab.reads) + read
-        self.weight = len(spec.points)
-        self.flagged = False
-
-
-class Unit:
-    """One device on a connection: the reads that make up its poll, and whether it answers."""
-
-    __slots__ = ("asked", "dropped", "every", "failures", "jobs", "number", "refused", "retry_s", "row", "slab")
-
-    def __init__(self, slab: SlabImage, row: int, number: int, every: int) -> None:
-        self.slab, self.row, self.number = slab, row, number
-        self.every = every  # polled in each so-manieth sweep of its connection
-        self.jobs = [Job(self, i) for i in range(slab.merged)]
-        self.refused: list[Job] = []  # reads that it answers with "illegal address", one point each
-        self.failures = 0  # timeouts in a row
-        self.retry_s = 0.0
-        self.dropped = 0  # sweep in which it fell silent
-        self.asked = 0  # sweep in which it was last probed
-
-    def split(self, job: Job) -> None:
-        """The device refuses a read: from now on point by point, and seldom what it refuses alone."""
-        if job in self.jobs:
-            self.jobs.remove(job)
-        if job.read < self.slab.merged:
-            first = self.slab.merged + sum(len(self.slab.singles[i]) for i in range(job.read))
-            self.jobs += [Job(self, first + k) for k in range(len(self.slab.singles[job.read]))]
-            self.slab.use_singles(self.row, job.read)
-        elif job not in self.refused:
-            self.refused.append(job)
-            self.slab.flag(job, Quality.BAD)
-
-    def accept(self, job: Job) -> None:
-        """A read that was flagged has come back good."""
-        self.slab.flag(job, Quality.GOOD)
-        if job in self.refused:
-            self.refused.remove(job)
-            self.jobs.append(job)
+    def absent(self, row: int, model: int, beyond: int) -> None:
+        """A device's SunSpec model ends before address `beyond`: what its points would be there is not available."""
+        image = self.raw[row : row + 1]
+        one = image.astype(np.uint16)
+        for p in self.profile.polled():
+            for q in (p, self.profile.point(p.scale_point)) if p.scale_point else (p,):
+                if q.model == model and q.places[-1] >= beyond:
+                    self.codec.put(one, q.name, np.nan)
+        image[:] = one

@@ -1,8 +1,12 @@
-"""Which reads fetch a profile's polled points: registers merged into few requests, as the profile allows."""
+"""Which reads fetch a profile's polled points: registers merged into few requests, as the profile allows.
+
+Addresses of a SunSpec model count from its id word, and a read of one begins there: the id comes along with every
+reply, so that a model which is no longer where it was is seen. Bits are read a block at a time.
+"""
 
 from dataclasses import dataclass
 
-from drivers.profile import WORDS, Block, Point, Profile
+from drivers.profile import BITS, Profile
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,11 @@ class Read:
     addr: int
     count: int
     points: tuple[int, ...]
+    model: int = 0  # SunSpec model that `addr` counts in
+
+    def covers(self, fc: int, model: int, addr: int) -> bool:
+        """Whether that register or bit comes with it."""
+        return fc == self.fc and model == self.model and self.addr <= addr < self.addr + self.count
 
 
 @dataclass(frozen=True)
@@ -22,14 +31,15 @@ class _Span:
     last: int
     block: int
     point: int
+    model: int
 
 
 def plan_reads(profile: Profile) -> tuple[Read, ...]:
     """Merged reads: never across a block's bounds, over undeclared registers only where `holes_ok`, none too long."""
-    declared: set[tuple[int, int]] = {(p.fc, p.addr + k) for p in profile.points for k in range(WORDS[p.type])}
+    declared: set[tuple[int, int, int]] = {(p.fc, p.model, a) for p in profile.points for a in p.places}
     reads: list[Read] = []
     run: list[_Span] = []
-    for span in sorted(_spans(profile), key=lambda s: (s.block, s.first, s.last)):
+    for span in sorted([*_spans(profile), *_id_spans(profile)], key=lambda s: (s.block, s.first, s.last)):
         if run and not _joins(profile, declared, run, span):
             reads.append(_read(run))
             run = []
@@ -39,11 +49,13 @@ def plan_reads(profile: Profile) -> tuple[Read, ...]:
 
 def single_reads(profile: Profile, read: Read) -> tuple[Read, ...]:
     """The same registers one point (or scale factor) at a time, for a device that refuses the merged read."""
-    by_place: dict[tuple[int, int, int], list[int]] = {}
+    by_place: dict[tuple[int, int], list[int]] = {}
     for span in _spans(profile):
-        if span.fc == read.fc and read.addr <= span.first and span.last < read.addr + read.count:
-            by_place.setdefault((span.fc, span.first, span.last), []).append(span.point)
-    return tuple(Read(fc, first, last - first + 1, tuple(points)) for (fc, first, last), points in by_place.items())
+        if read.covers(span.fc, span.model, span.first) and read.covers(span.fc, span.model, span.last):
+            by_place.setdefault((span.first, span.last), []).append(span.point)
+    return tuple(
+        Read(read.fc, first, last - first + 1, tuple(points), read.model) for (first, last), points in by_place.items()
+    )
 
 
 def requests_per_poll(profile: Profile) -> int:
@@ -55,24 +67,25 @@ def _spans(profile: Profile) -> list[_Span]:
     spans = []
     for i, point in enumerate(profile.polled()):
         factor = [profile.point(point.scale_point)] if point.scale_point else []
-        spans += [_Span(p.fc, p.addr, p.addr + WORDS[p.type] - 1, _block(profile, p), i) for p in (point, *factor)]
+        for p in (point, *factor):
+            block = profile.block(p.fc, p.model, p.places)
+            places = range(block.first, block.last + 1) if p.fc in BITS else p.places
+            spans.append(_Span(p.fc, places[0], places[-1], profile.blocks.index(block), i, p.model))
     return spans
 
 
-def _block(profile: Profile, p: Point) -> int:
-    def holds(block: Block) -> bool:
-        return block.fc == p.fc and block.first <= p.addr and p.addr + WORDS[p.type] - 1 <= block.last
-
-    return next(i for i, block in enumerate(profile.blocks) if holds(block))
+def _id_spans(profile: Profile) -> list[_Span]:
+    """Id and length of every SunSpec model that is read, for one of its points."""
+    return list({s.block: _Span(s.fc, 0, 1, s.block, s.point, s.model) for s in _spans(profile) if s.model}.values())
 
 
-def _joins(profile: Profile, declared: set[tuple[int, int]], run: list[_Span], span: _Span) -> bool:
+def _joins(profile: Profile, declared: set[tuple[int, int, int]], run: list[_Span], span: _Span) -> bool:
     end = max(s.last for s in run)
-    fits = max(end, span.last) - run[0].first < profile.max_registers
-    gap = range(end + 1, span.first)
-    return span.block == run[0].block and fits and (profile.holes_ok or all((span.fc, a) in declared for a in gap))
+    fits = span.fc in BITS or max(end, span.last) - run[0].first < profile.max_registers
+    gap = ((span.fc, span.model, a) for a in range(end + 1, span.first))
+    return span.block == run[0].block and fits and (profile.holes_ok or declared.issuperset(gap))
 
 
 def _read(run: list[_Span]) -> Read:
     first, last = run[0].first, max(s.last for s in run)
-    return Read(run[0].fc, first, last - first + 1, tuple(sorted({s.point for s in run})))
+    return Read(run[0].fc, first, last - first + 1, tuple(sorted({s.point for s in run})), run[0].model)

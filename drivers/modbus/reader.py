@@ -9,7 +9,8 @@ from functools import partial
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.modbus.bus import Counters, Link
-from drivers.modbus.image import SlabImage, Unit
+from drivers.modbus.image import SlabImage
+from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
 from drivers.points import PointTable
 from drivers.site.model import Device, Gateway, Site

@@ -17,7 +17,7 @@ from pymodbus.exceptions import ModbusException
 from drivers.clock import Clock
 from drivers.modbus.audit import WriteRecord
 from drivers.modbus.exchange import Exchange, Part, WriteFailedError, WriteRefusedError
-from drivers.profile import WORDS, Keys, Profile
+from drivers.profile import Keys, Profile
 from drivers.site.model import Device, Site
 
 __all__ = ["ModbusWriter", "Reversion", "WriteFailedError", "WriteRecord", "WriteRefusedError"]
@@ -76,13 +76,13 @@ class ModbusWriter:
             device, profile = self._find(device_id)
             parts = sorted(
                 (self._part(device, profile, name, value) for name, value in values.items()),
-                key=lambda part: part.point.addr,
+                key=lambda part: (part.point.model, part.point.addr),
             )
             for part, after in pairwise(parts):
-                if part.point.addr + WORDS[part.point.type] != after.point.addr:
+                if (part.point.model, part.point.places.stop) != (after.point.model, after.point.addr):
                     names = f"{part.point.name} and {after.point.name}"
                     raise WriteRefusedError(f"{device_id}: {names} are no neighbours: one request cannot hold them")
-            alone = [p.point.name for p in parts if p.limit.revert or (p.limit.fc == 6 and len(parts) > 1)]
+            alone = [p.point.name for p in parts if p.limit.revert or (p.limit.fc != 16 and len(parts) > 1)]
             if alone or not parts:
                 raise WriteRefusedError(f"{device_id}: {', '.join(alone) or 'nothing'} cannot be written together")
             return await self._set(device, profile, [parts], record)

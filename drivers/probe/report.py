@@ -27,7 +27,8 @@ def hex_words(check: PointCheck) -> str:
 def _row(device: DeviceCheck, check: PointCheck) -> tuple[str, ...]:
     p = check.point
     value = "" if math.isnan(check.value) else f"{check.value:.9g}"
-    head = (device.device.id, device.where, device.device.profile, p.name, str(p.fc), str(p.addr))
+    addr = f"{p.model}+{p.addr}" if p.model else str(p.addr)
+    head = (device.device.id, device.where, device.device.profile, p.name, str(p.fc), addr)
     return (*head, hex_words(check), value, p.unit, expected(p), check.verdict, f"{1e3 * check.took_s:.1f}", check.note)
 
 
@@ -46,7 +47,7 @@ def as_text(checks: Sequence[DeviceCheck], *, points: bool) -> Iterator[str]:
         for p in d.points:
             _, _, _, name, fc, addr, words, value, unit, wants, verdict, took, note = _row(d, p)
             mark = " " if verdict == "ok" else "!"
-            line = f"{mark} {fc}:{addr:>5} {name:28} {words:20} {value:>14} {unit:6} {wants:24} {took:>7} ms  {verdict}"
+            line = f"{mark} {fc}:{addr:>7} {name:28} {words:20} {value:>14} {unit:6} {wants:24} {took:>7} ms  {verdict}"
             yield f"{line}  {note}".rstrip()
     bad = [d for d in checks if d.findings]
     yield from (f"{d.device.id} at {d.where}: {'; '.join(d.findings)}" for d in bad)
@@ -64,6 +65,7 @@ def as_json(checks: Sequence[DeviceCheck]) -> dict[str, Any]:
                 "points": [
                     {
                         "point": p.point.name, "unit": p.point.unit, "function": p.point.fc, "address": p.point.addr,
+                        "model": p.point.model,
                         "words": list(p.words), "value": None if math.isnan(p.value) else p.value,
                         "expected": expected(p.point), "verdict": p.verdict, "took_ms": round(1e3 * p.took_s, 3),
                         "note": p.note,

@@ -15,10 +15,6 @@ from drivers.modbus.identity import Identity
 from drivers.probe.walk import ask_identity, check_point
 from drivers.profile import Profile
 
-MARKER = (0x5375, 0x6E53)  # "SunS"
-BASES = (40000, 50000, 0)
-END_OF_CHAIN = 0xFFFF
-MAX_MODELS = 64
 RESERVED_UNIT = 251  # 248 to 255 belong to nobody: who answers here answers to any unit id
 ABSENT = (frame.PATH_UNAVAILABLE, frame.TARGET_FAILED)
 SAMPLE = 4  # points that a profile is tried with
@@ -105,39 +101,16 @@ async def _is_there(line: Line, unit: int) -> bool:
         return False
 
 
-async def _words(line: Line, unit: int, addr: int, count: int) -> tuple[int, ...]:
+async def _sunspec(line: Line, unit: int) -> tuple[int, ...]:
+    """Ids of the models in the chain, () where there is none."""
     try:
-        answer = await line.ask(unit, read_pdu(frame.READ_HOLDING, addr, count))
+        return tuple(await line.models(unit))
     except NoAnswerError:
         return ()
-    return () if answer.refused else answer.words
-
-
-async def _sunspec(line: Line, unit: int) -> tuple[int, ...]:
-    """Ids of the models in the chain, () where there is no marker. A chain without an end is cut off."""
-    for base in BASES:
-        if await _words(line, unit, base, 2) != MARKER:
-            continue
-        models: list[int] = []
-        addr = base + 2
-        while len(models) < MAX_MODELS and addr < 65534:
-            head = await _words(line, unit, addr, 2)
-            if not head or head[0] == END_OF_CHAIN:
-                break
-            models.append(head[0])
-            addr += 2 + head[1]
-        return tuple(models)
-    return ()
 
 
 async def _fits(line: Line, unit: int, profile: Profile) -> bool:
-    """Whether what the profile says is there: its constants and its first points, each in its range, not all zero."""
-    for addr, constant in profile.constants.items():
-        if isinstance(constant, str):
-            wanted = int.from_bytes(constant.encode("ascii")[:2].ljust(2, b"\0"), "big")
-            if await _words(line, unit, addr, 1) != (wanted,):
-                return False
-            break  # texts are what a maker does not share with others
+    """Whether what the profile says is there: its first points, each in its range, not all zero."""
     alive = False
     for point in profile.polled()[:SAMPLE]:
         seen = await check_point(line, unit, profile, point)

@@ -28,7 +28,7 @@ class PointCheck:
     value: float  # [the point's unit], nan where there is none
     verdict: str
     took_s: float
-    note: str = ""  # why, or the names of the bits that are set
+    note: str = ""  # why, or the name of the state or of the bits that are set
 
 
 @dataclass
@@ -109,20 +109,22 @@ async def check_point(line: Line, unit: int, profile: Profile, point: Point) -> 
     try:
         if point.scale_point:
             factor = profile.point(point.scale_point)
-            scale = await line.ask(unit, read_pdu(factor.fc, factor.addr, 1))
+            scale = await line.ask(unit, read_pdu(factor.fc, await line.address(unit, factor), 1))
             if scale.refused:
                 return PointCheck(point, (), nan, "refused", scale.took_s, f"{factor.name}: {refusal(scale.refused)}")
             raised, bad = decode_point(factor, scale.words)
             if bad:
                 return PointCheck(point, (), nan, "missing", scale.took_s, f"its scale {factor.name} is not there")
             exponent = int(raised)
-        answer = await line.ask(unit, read_pdu(point.fc, point.addr, WORDS[point.type]))
+        answer = await line.ask(unit, read_pdu(point.fc, await line.address(unit, point), WORDS[point.type]))
+    except LookupError as error:
+        return PointCheck(point, (), nan, "missing", 0.0, str(error.args[0]))
     except NoAnswerError as error:
         return PointCheck(point, (), nan, "silent", line.timeout_s, str(error))
     if answer.refused:
         return PointCheck(point, (), nan, "refused", answer.took_s, refusal(answer.refused))
     value, bad = decode_point(point, answer.words, exponent)
-    verdict, note = "ok", _bits(point, value)
+    verdict, note = "ok", _named(point, value)
     if bad and value != value:
         verdict, note = "missing", "the device says: not available"
     elif bad:
@@ -137,9 +139,11 @@ def expected(point: Point) -> str:
     return f"{point.min:g} to {point.max:g} {point.unit}".rstrip()
 
 
-def _bits(point: Point, value: float) -> str:
-    if not point.bits or value != value:
+def _named(point: Point, value: float) -> str:
+    if value != value:
         return ""
+    if point.states:
+        return point.states.get(int(value), "no state of that number")
     return ", ".join(name for bit, name in point.bits.items() if int(value) >> bit & 1)
 
 
@@ -149,7 +153,7 @@ async def ask_identity(line: Line, unit: int, profile: Profile | None = None) ->
         if profile and profile.identity:
             told: dict[str, str] = {}
             for name, place in profile.identity.items():
-                answer = await line.ask(unit, read_pdu(place.fc, place.addr, place.words))
+                answer = await line.ask(unit, read_pdu(place.fc, await line.address(unit, place), place.words))
                 told[COLUMNS[name]] = "" if answer.refused else text_of(answer.pdu[2:])
             return Identity(**told)
         answer = await line.ask(unit, IDENTIFY)
@@ -158,5 +162,5 @@ async def ask_identity(line: Line, unit: int, profile: Profile | None = None) ->
         reply = ReadDeviceInformationResponse()
         reply.decode(answer.pdu[1:])
         return identity_of(reply)
-    except (NoAnswerError, ModbusException, IndexError, ValueError, struct.error):  # silent, or torn objects
+    except (NoAnswerError, ModbusException, LookupError, ValueError, struct.error):  # silent, or torn objects
         return Identity()

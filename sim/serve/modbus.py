@@ -22,7 +22,8 @@ from drivers.site.model import Device, Site
 from drivers.supervise import Supervisor
 from sim.serve.modbus_endpoint import Connection, Endpoint, GatewayEndpoint
 from sim.serve.modbus_faults import DeviceFaults
-from sim.serve.modbus_station import Layout, Station, WriteCallback
+from sim.serve.modbus_layout import Layout
+from sim.serve.modbus_station import Station, WriteCallback
 
 log = logging.getLogger(__name__)
 TICK_S = 0.002

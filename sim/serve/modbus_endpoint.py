@@ -55,7 +55,7 @@ class Endpoint:
         if data is None:
             connection.send(tid, self.reply(message))
             return
-        head = frame.reply_head(message[0], message[1], len(data) // 2)
+        head = frame.reply_head(message[0], message[1], len(data))
         if len(self._cache) < CACHE:
             self._cache[message] = (head, data)
         connection.out += (tid, head, data)

@@ -15,7 +15,7 @@ REQUESTS = {
     "janitza_umg96rm": 1,
     "schneider_pm5560": 1,
     "delta_rpu_orv3": 2,
-    "sunspec_battery": 1,
+    "sunspec_battery": 2,
 }
 
 
@@ -83,10 +83,11 @@ def test_packaged_profiles_take_few_requests(name: str, requests: int) -> None:
 
 def test_scale_factors_are_read_with_their_points() -> None:
     profile = PROFILES["sunspec_battery"]
-    (read,) = plan_reads(profile)
-    for point in profile.polled():
-        if point.scale_point:
-            assert read.addr <= profile.point(point.scale_point).addr < read.addr + read.count
+    reads = plan_reads(profile)
+    assert [(r.model, r.addr) for r in reads] == [(713, 0), (802, 0)]  # with the id word, to see that it is the model
+    for i, point in enumerate(profile.polled()):
+        for p in (point, *([profile.point(point.scale_point)] if point.scale_point else ())):
+            assert any(r.covers(p.fc, p.model, p.addr) and i in r.points for r in reads)
 
 
 def test_a_dsx_profile_takes_none() -> None:

@@ -161,6 +161,19 @@ def test_wrong_kind_of_meter(folder: Path) -> None:
     assert len(problems) == 1
 
 
+def test_a_valve_is_no_meter(folder: Path) -> None:
+    edit_cell(folder, "devices", "w1a", "profile", "belimo_ev200")
+    (problem,) = check_path(folder, profiles())
+    assert problem.what.startswith("profile 'belimo_ev200' polls no power_w, soc_pct, or flow_lpm with supply_c, ")
+
+
+def test_a_device_set_to_another_word_order_is_no_problem(folder: Path) -> None:
+    edit_cell(folder, "devices", "w1a", "profile", "janitza_umg96rm@lo-hi")
+    assert check_path(folder, profiles()) == []
+    edit_cell(folder, "devices", "w1a", "profile", "janitza_umg96rm@lo")
+    assert "janitza_umg96rm@lo" in only(folder).what
+
+
 def test_wrong_protocol(folder: Path) -> None:
     where = edit_cell(folder, "devices", "pump1", "profile", "janitza_umg96rm")
     assert only(folder) == Problem(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from drivers.inventory import compile_inventory
 from drivers.modbus import frame
 from drivers.modbus.bus import Counters, Link
-from drivers.modbus.image import SlabImage, Unit
+from drivers.modbus.image import SlabImage
+from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
 from drivers.site.model import Gateway
 
@@ -83,7 +84,7 @@ def reply_to(request: bytes, fill: int) -> bytes:
 @given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=8), st.integers(1, 4))
 def test_noise_neither_raises_nor_becomes_data(data: bytes, cuts: list[int], in_flight: int) -> None:
     link, transport, image = make_link(in_flight)
-    heads = [r[:2] + frame.reply_head(r[6], r[7], r[10] << 8 | r[11]) for r in transport.written]
+    heads = [r[:2] + frame.reply_head(r[6], r[7], 2 * (r[10] << 8 | r[11])) for r in transport.written]
     feed(link, transport, data, cuts)
     if not any(head in data for head in heads):
         assert not image.raw.any()

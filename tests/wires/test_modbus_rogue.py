@@ -258,4 +258,11 @@ async def test_it_starts_with_nobody_there() -> None:
 
 def test_reply_heads_are_what_a_reply_begins_with() -> None:
     data = b"\0\7" + frame.read_tail(3, 4, 36864, 5)
-    assert good_reply(data)[2:9] == frame.reply_head(3, 4, 5)
+    assert good_reply(data)[2:9] == frame.reply_head(3, 4, 10)
+
+
+@pytest.mark.parametrize(
+    ("fc", "count", "size"), [(1, 1, 1), (2, 8, 1), (1, 9, 2), (2, 2000, 250), (3, 125, 250), (4, 1, 2)]
+)
+def test_a_reply_is_as_long_as_the_standard_says(fc: int, count: int, size: int) -> None:
+    assert frame.read_size(fc, count) == size

@@ -15,6 +15,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from drivers.codec import compile_codec
 from drivers.modbus.identify import identify
 from drivers.modbus.plan import plan_reads
+from drivers.modbus.sunspec import find_models
 from drivers.site.model import Device, Gateway, Site
 from sim.serve.modbus import ModbusPlant, PortTakenError
 
@@ -79,10 +80,12 @@ async def test_pymodbus_reads_every_profile() -> None:
             host, port = plant.faults._places[device.id]
             raw = codec.blank(1)
             async with client_of(host, port) as client:
+                models = await find_models(client, device.unit) if PROFILES[name].models else {}
                 for read in plan_reads(PROFILES[name]):
-                    reply = await client.read_holding_registers(read.addr, count=read.count, device_id=device.unit)
+                    addr = models[read.model].base + read.addr if read.model else read.addr
+                    reply = await client.read_holding_registers(addr, count=read.count, device_id=device.unit)
                     assert not reply.isError(), reply
-                    column = codec.column(read.fc, read.addr)
+                    column = codec.column(read.fc, read.addr, read.model)
                     raw[0, column : column + read.count] = reply.registers
             value, bad = codec.decode(raw)
             np.testing.assert_allclose(value[0], sample(len(slab.devices), name)[-1], rtol=1e-6, atol=0.051)

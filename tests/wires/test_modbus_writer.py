@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers_foreign import Foreign, foreign_device
-from helpers_modbus import CLOCK, PROFILES, modbus_site, own_device
+from helpers_modbus import CLOCK, PROFILES, chain_words, modbus_site, own_device
 from helpers_programs import free_port
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ DRIVE = Profile(
     trust="standard",
     blocks=(Block(first=0, last=9),),
     points=(
-        Point(name="speed_pct", unit="%", addr=0, scale=0.1, write=SLOW, poll=True),
+        Point(name="speed_pct", unit="%", addr=0, scale=0.1, min=0, max=100, write=SLOW, poll=True),
         Point(
             name="ramp_s",
             unit="s",
@@ -131,7 +131,7 @@ async def test_the_plant_takes_a_key_only_with_its_complement() -> None:
 
 
 async def test_sunspec_power_comes_with_its_reversion_and_is_enabled_last() -> None:
-    registers = {40000: [0] * 212}
+    registers = {40000: chain_words((1, 704, 713, 802))}
     async with bench("sunspec_battery", registers) as on:
         with pytest.raises(WriteRefusedError, match="falls back to and when"):
             await on.writer.write("d", "power_set_w", 1000.0)
@@ -151,7 +151,7 @@ async def test_sunspec_power_comes_with_its_reversion_and_is_enabled_last() -> N
 
 
 async def test_nothing_is_enabled_when_the_fall_back_was_not_taken() -> None:
-    async with bench("sunspec_battery", {40000: [0] * 212}) as on:
+    async with bench("sunspec_battery", {40000: chain_words((1, 704, 713, 802))}) as on:
 
         async def forgets_the_timer(request: tuple[int, int, int, list[int] | None], current: list[int]) -> None:
             if request[:2] == (3, 40101):
@@ -224,7 +224,7 @@ async def test_a_failed_write_is_recorded_with_the_words_that_left_and_never_rep
 
 
 async def test_the_mode_is_asked_before_every_request() -> None:
-    async with bench("sunspec_battery", {40000: [0] * 212}) as on:
+    async with bench("sunspec_battery", {40000: chain_words((1, 704, 713, 802))}) as on:
         on.mode = "mode is HOLD"
         with pytest.raises(WriteRefusedError, match="mode is HOLD"):
             await on.writer.write("d", "power_set_w", 1.0, Reversion(0.0, 60.0))

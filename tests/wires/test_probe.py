@@ -137,7 +137,7 @@ async def test_scan_finds_units_identities_and_profiles_and_only_reads() -> None
         assert [f.unit for f in found] == [1, 2, 3]
         assert all("raritan_px_xerus" in f.fits and f.identity.vendor == "Raritan" for f in found)
         (battery,) = await scan("127.62.0.2", port, (1,), PROFILES, CLOCK, 2.0, 0.0)
-        assert battery.sunspec == (1, 704, 713, 802)
+        assert battery.sunspec == (1, 701, 704, 713, 715, 802)
         assert "sunspec_battery" in battery.fits
     finally:
         await plant.stop()
@@ -150,7 +150,7 @@ async def test_scan_of_a_device_that_answers_to_every_unit_id_never_writes() -> 
     async with foreign_device("127.0.0.1", port, {0: [7] * 10}, unit=0) as foreign:
         found = await scan("127.0.0.1", port, range(1, 248), PROFILES, CLOCK, 2.0, 0.0)
         assert [(f.unit, f.any_unit) for f in found] == [(1, True)]
-        assert {fc for fc, *_ in foreign.asked} <= {3, 4}
+        assert {fc for fc, *_ in foreign.asked} <= {1, 2, 3, 4}
 
 
 def test_addresses_and_units_are_read_or_refused_in_words() -> None:

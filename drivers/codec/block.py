@@ -4,15 +4,15 @@ A device's image is the row of all registers of its profile's blocks, in block o
 integers above 2**53 are rounded to the nearest float64.
 """
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.codec.point import MAX_EXPONENT, absent_word
 from drivers.points import Floats
-from drivers.profile import RAW_RANGE, WORDS, Point, Profile
+from drivers.profile import BITS, RAW_RANGE, WORDS, Block, Point, Profile
 
 Registers = NDArray[np.uint16]
 Flags = NDArray[np.bool_]
@@ -26,19 +26,22 @@ NUMPY_TYPE = {
     "s64": np.int64,
     "f32": np.float32,
     "f64": np.float64,
+    "f32pf": np.float32,
+    "bit": np.uint16,
 }
-STRUCT_CODE = {"u16": "H", "s16": "h", "u32": "I", "s32": "i", "u64": "Q", "s64": "q", "f32": "f", "f64": "d"}
 LARGEST = {"u64": np.nextafter(2.0**64, 0), "s64": np.nextafter(2.0**63, 0)}  # float64 that still fit
-MAX_EXPONENT = 10.0  # SunSpec scale factors run from -10 to 10
+Place = tuple[int, int, int]  # function, SunSpec model or 0, address
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Points of one type and word order; arrays over the group's points."""
+    """Points of one type and byte order; arrays over the group's points."""
 
     type: str
+    swapped: bool  # the bytes of each word come low first
     where: NDArray[np.intp]  # [points] column in the value matrix
     columns: NDArray[np.intp]  # [points, words] column in the image, high word first
+    shifts: Registers  # [points] position of a bit in its word
     scale: Floats
     shift: Floats
     low: Floats
@@ -51,17 +54,29 @@ class _Group:
 class Codec:
     """Converts the polled points of one profile; make it with `compile_codec`."""
 
-    def __init__(self, profile: Profile, column: Mapping[tuple[int, int], int], width: int) -> None:
+    def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.points = profile.polled()
-        self.width = width
-        self._column = dict(column)
+        self._column: dict[Place, int] = {}
+        self._shift: dict[Place, int] = {}
+        self.width = 0
+        for block in profile.blocks:
+            self._lay_out(block)
         self._groups = self._compile(self.points)
         self._constants = self._constant_row()
 
-    def column(self, fc: int, addr: int) -> int:
-        """Column of a register in the image; KeyError outside the profile's blocks."""
-        return self._column[fc, addr]
+    def _lay_out(self, block: Block) -> None:
+        """Columns of a block; bits lie as a reply brings them: sixteen to a column, in bytes, lowest bit first."""
+        for i, addr in enumerate(range(block.first, block.last + 1)):
+            place = block.fc, block.model, addr
+            self._column[place] = self.width + (i // 16 if block.fc in BITS else i)
+            if block.fc in BITS:
+                self._shift[place] = i % 8 + (8 if i // 8 % 2 == 0 else 0)
+        self.width = max(self._column.values()) + 1
+
+    def column(self, fc: int, addr: int, model: int = 0) -> int:
+        """Column of a register (or of the word that holds a bit) in the image; KeyError outside the blocks."""
+        return self._column[fc, model, addr]
 
     def blank(self, rows: int) -> Registers:
         """Fresh images with the profile's constants, shape [rows, registers]."""
@@ -98,55 +113,47 @@ class Codec:
         return value[:, 0], bad[:, 0]
 
     def _compile(self, points: Sequence[Point]) -> tuple[_Group, ...]:
-        kinds: dict[str, list[int]] = {}
+        kinds: dict[tuple[str, bool], list[int]] = {}
         for i, point in enumerate(points):
-            kinds.setdefault(point.type, []).append(i)
-        return tuple(self._group(kind, [points[i] for i in where], where) for kind, where in kinds.items())
+            kinds.setdefault((point.type, point.words.endswith("swapped") and point.type != "bit"), []).append(i)
+        return tuple(self._group(*kind, [points[i] for i in where], where) for kind, where in kinds.items())
 
-    def _group(self, kind: str, points: Sequence[Point], where: Sequence[int]) -> _Group:
-        words = WORDS[kind]
-        columns = np.empty((len(points), words), dtype=np.intp)
+    def _group(self, kind: str, swapped: bool, points: Sequence[Point], where: Sequence[int]) -> _Group:
+        columns = np.empty((len(points), WORDS[kind]), dtype=np.intp)
         for k, p in enumerate(points):
-            order = range(words) if p.words == "hi-lo" else range(words - 1, -1, -1)
-            columns[k] = [self._column[p.fc, p.addr + w] for w in order]
+            order = p.places if p.words.startswith("hi-lo") else reversed(p.places)
+            columns[k] = [self._column[p.fc, p.model, a] for a in order]
         factors = [self.profile.point(p.scale_point) if p.scale_point else None for p in points]
         return _Group(
             kind,
+            swapped,
             np.array(where, dtype=np.intp),
             columns,
+            np.array([self._shift.get((p.fc, p.model, p.addr), 0) for p in points], dtype=np.uint16),
             np.array([p.scale for p in points]),
             np.array([p.shift for p in points]),
             np.array([p.min for p in points]),
             np.array([p.max for p in points]),
-            np.array([self._column[f.fc, f.addr] if f else -1 for f in factors], dtype=np.intp),
+            np.array([self._column[f.fc, f.model, f.addr] if f else -1 for f in factors], dtype=np.intp),
             tuple((k, raw) for k, p in enumerate(points) for raw in p.missing),
             np.array([absent_word(p) for p in points], dtype=np.uint64),
         )
 
     def _constant_row(self) -> Registers:
         row = np.zeros(self.width, dtype=np.uint16)
-        for addr, constant in self.profile.constants.items():
-            for k, word in enumerate(_constant_words(constant)):
-                row[self._column[3, addr + k]] = word
+        for block in self.profile.blocks:
+            fixed = dict(block.constants)
+            if block.model:
+                fixed |= {0: block.model, 1: block.last - 1}
+            for addr, constant in fixed.items():
+                for k, word in enumerate(_constant_words(constant)):
+                    row[self._column[block.fc, block.model, addr + k]] = word
         return row
 
 
 def compile_codec(profile: Profile) -> Codec:
     """The codec of a Modbus profile; KeyError when a point lies outside the blocks (see lint_profile)."""
-    column: dict[tuple[int, int], int] = {}
-    for block in profile.blocks:
-        for addr in range(block.first, block.last + 1):
-            column[block.fc, addr] = len(column)
-    return Codec(profile, column, len(column))
-
-
-def absent_word(point: Point) -> int:
-    """Raw word for "not available": the point's first sentinel, else NaN or the type's customary one (SunSpec)."""
-    if point.missing:
-        return point.missing[0]
-    width = 16 * WORDS[point.type]
-    customary = {"f": {32: 0x7FC00000, 64: 0x7FF8000000000000}.get(width, 0), "s": 1 << (width - 1)}
-    return customary.get(point.type[0], (1 << width) - 1)
+    return Codec(profile)
 
 
 def _constant_words(constant: int | str) -> list[int]:
@@ -162,6 +169,9 @@ def _decode(group: _Group, raw: Registers) -> tuple[Floats, Flags]:
     with np.errstate(over="ignore", invalid="ignore"):
         value = unsigned.view(NUMPY_TYPE[group.type]).astype(np.float64)
         bad = ~np.isfinite(value)
+        if group.type == "f32pf":
+            bad |= np.abs(value) > 2.0
+            value = np.where(np.abs(value) > 1.0, np.copysign(2.0, value) - value, value)
         for k, word in group.missing:
             bad[:, k] |= unsigned[:, k] == word
         factor = _factor(group, raw)
@@ -177,6 +187,10 @@ def _decode(group: _Group, raw: Registers) -> tuple[Floats, Flags]:
 def _gather(group: _Group, raw: Registers) -> NDArray[np.unsignedinteger]:
     words = group.columns.shape[1]
     kind = UNSIGNED[words]
+    if group.type == "bit":
+        return (raw[:, group.columns[:, 0]] >> group.shifts) & np.uint16(1)
+    if group.swapped:
+        raw = raw.byteswap()
     out = raw[:, group.columns[:, 0]].astype(kind)
     for w in range(1, words):
         out = (out << kind(16)) | raw[:, group.columns[:, w]]
@@ -209,9 +223,19 @@ def _encode(group: _Group, value: Floats, raw: Registers) -> None:
     _step_off_sentinels(group, number, unsigned)
     unsigned[absent] = np.broadcast_to(group.absent.astype(unsigned.dtype), unsigned.shape)[absent]
     words = group.columns.shape[1]
+    if group.type == "bit":
+        _put_bits(group, unsigned.astype(np.uint16), raw)
+        return
     for w in range(words):
         shift = unsigned.dtype.type(16 * (words - 1 - w))
-        raw[:, group.columns[:, w]] = (unsigned >> shift).astype(np.uint16)
+        word = (unsigned >> shift).astype(np.uint16)
+        raw[:, group.columns[:, w]] = word.byteswap() if group.swapped else word
+
+
+def _put_bits(group: _Group, on: Registers, raw: Registers) -> None:
+    """Several bits share a column, so they go in one by one; a bit cannot say that it is absent, and is off then."""
+    for k, (column, shift) in enumerate(zip(group.columns[:, 0], group.shifts, strict=True)):
+        raw[:, column] = (raw[:, column] & ~(np.uint16(1) << shift)) | ((on[:, k] & np.uint16(1)) << shift)
 
 
 def _step_off_sentinels(group: _Group, number: Floats, unsigned: NDArray[np.unsignedinteger]) -> None:
@@ -222,33 +246,3 @@ def _step_off_sentinels(group: _Group, number: Floats, unsigned: NDArray[np.unsi
             if hit.any():
                 step = np.where((number[hit, k] > 0) & (group.type[0] != "f"), -1, 1)
                 unsigned[hit, k] = (unsigned[hit, k].astype(object) + step) % (1 << 16 * group.columns.shape[1])
-
-
-def decode_point(point: Point, words: Sequence[int], exponent: int | None = None) -> tuple[float, bool]:
-    """Value of one point from its registers in wire order, and whether it is bad; `exponent` is its scale point's."""
-    ordered = words if point.words == "hi-lo" else list(reversed(words))
-    packed = struct.pack(f">{len(ordered)}H", *ordered)
-    if int.from_bytes(packed, "big") in point.missing or (exponent is not None and abs(exponent) > MAX_EXPONENT):
-        return float("nan"), True
-    raw = float(struct.unpack(">" + STRUCT_CODE[point.type], packed)[0])
-    value = raw * 10.0 ** (exponent or 0) * point.scale + point.shift
-    if not np.isfinite(raw):
-        return float("nan"), True
-    return value, not point.min <= value <= point.max
-
-
-def encode_point(point: Point, value: float, exponent: int | None = None) -> tuple[int, ...]:
-    """Registers of one value in wire order; ValueError when the point's type cannot express it."""
-    raw = (value - point.shift) / point.scale / 10.0 ** (exponent or 0)
-    if np.isnan(raw):
-        packed = absent_word(point).to_bytes(2 * WORDS[point.type], "big")
-    else:
-        number = raw if point.type[0] == "f" else round(raw)
-        try:
-            packed = struct.pack(">" + STRUCT_CODE[point.type], number)
-        except (struct.error, OverflowError) as error:
-            raise ValueError(f"{point.name}: {value} {point.unit} does not fit {point.type}") from error
-        if point.type[0] != "f" and int.from_bytes(packed, "big") in point.missing:
-            raise ValueError(f"{point.name}: {value} {point.unit} would read as 'not available'")
-    words = struct.unpack(f">{len(packed) // 2}H", packed)
-    return words if point.words == "hi-lo" else tuple(reversed(words))
