@@ -46,6 +46,7 @@ class ThermalState(NamedTuple):
     unit_speed: Floats  # [U] 0..1 of what it does when on
     unit_w: Floats  # electrical
     unit_heat_w: Floats  # rejected
+    unit_full_w: Floats  # what it could reject at full speed, whatever it was built for
     unit_able_w: Floats  # greatest heat it could reject now
     air_c: Floats  # [2] dry-bulb and wet-bulb outside
     asked_lpm: Floats  # [L] scratch: what the valves ask
@@ -90,6 +91,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         unit_speed=np.where(hyd.unit_standby, 0.0, 1.0),
         unit_w=np.zeros(u),
         unit_heat_w=np.zeros(u),
+        unit_full_w=np.zeros(u),
         unit_able_w=np.zeros(u),
         air_c=np.full(2, np.nan),
         asked_lpm=np.zeros(loops),
