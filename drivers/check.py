@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+from drivers.modbus.identity import declared
 from drivers.modbus.plan import requests_per_poll
 from drivers.profile import Profile
 from drivers.site import links, sums, tenants
@@ -55,6 +56,7 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
         if d.gateway:
             report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
         _check_address(report, d)
+        _check_identity(report, d, profiles.get(d.profile))
 
 
 def _check_address(report: Report, d: Device) -> None:
@@ -70,6 +72,20 @@ def _check_address(report: Report, d: Device) -> None:
         report.note(*at, f"'{d.id}' has a gateway and a host", "Keep one: behind a gateway, or a connection of its own")
     elif not d.gateway and not (d.host and d.port):
         report.note(*at, f"'{d.id}' has no address", "Give gateway and unit, or host and port")
+
+
+def _check_identity(report: Report, d: Device, profile: Profile | None) -> None:
+    """What devices.csv says of who a device is can be asked of it."""
+    named = declared(d)
+    if named and d.protocol != "modbus_tcp":
+        fix = "Leave vendor, model, firmware and serial empty"
+        report.note("devices", d.id, f"'{d.id}' is on MQTT, where no device can be asked who it is", fix)
+    elif profile is not None:
+        told = profile.identity or ("vendor", "model", "firmware")  # the latter by function 43/14
+        for name in named:
+            if name not in told:
+                fix = f"Leave {name} empty, or name its registers under `identity` in the profile"
+                report.note("devices", d.id, f"profile '{d.profile}' cannot be asked for a {name}", fix)
 
 
 def check_names(report: Report) -> None:

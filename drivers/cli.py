@@ -3,7 +3,7 @@
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -64,7 +64,86 @@ def new(
     typer.echo(f"wrote {name} to {folder}; check it with: headroom site check {folder}")
 
 
-def _fail(text: str) -> None:
+@app.command("probe")
+def probe(
+    site: Annotated[str, typer.Argument(metavar="SITE", help=WHICH)],
+    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also a row for each point, to this file.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Also a page to sign, to this file.")] = None,
+) -> None:
+    """Read every point of Modbus devices: raw words, value, range, verdict, time. Exit 1 where anything is wrong."""
+    import asyncio
+    import json
+
+    from drivers.probe import report, walk
+    from drivers.profile import load_profiles
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError, did_you_mean
+
+    try:
+        plan = resolve_site(site)
+    except SiteError as error:
+        _fail(str(error))
+    names = [d.id for d in plan.devices]
+    for name in devices or ():
+        if name not in names:
+            _fail(f"there is no device '{name}'. " + did_you_mean(name, names, "devices.csv lists them"))
+    checks = asyncio.run(walk.probe(plan, load_profiles(), devices or ()))
+    mqtt = sum(d.protocol != "modbus_tcp" and (not devices or d.id in devices) for d in plan.devices)
+    try:
+        if csv_file:
+            csv_file.write_text(report.as_csv(checks), encoding="utf-8")
+        if html_file:
+            html_file.write_text(report.as_html(checks, f"{plan.title}: point check"), encoding="utf-8")
+    except OSError as error:
+        _fail(f"{error.filename} cannot be written: {error.strerror}")
+    if as_json:
+        typer.echo(json.dumps(report.as_json(checks) | {"on_mqtt": mqtt}, indent=1, allow_nan=False))
+    else:
+        for line in report.as_text(checks, points=bool(devices)):
+            typer.echo(line)
+        if mqtt:
+            typer.echo(f"{mqtt} devices on MQTT were not asked: they only speak by themselves")
+    if any(check.findings for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command("scan")
+def scan(
+    address: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="A device or gateway; port 502 unless told.")],
+    units: Annotated[str, typer.Option(help="Unit ids to try: FIRST-LAST.")] = "1-247",
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.05, max=10.0, help="Wait for each unit [s].")] = 0.5,
+    pace_s: Annotated[float, typer.Option("--pace", min=0.0, max=5.0, help="Rest between questions [s].")] = 0.02,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Find who answers at an address and which profiles fit. Only reads, one question at a time. Exit 1: nobody."""
+    import asyncio
+    import json
+    from dataclasses import asdict
+
+    from drivers.clock import RealClock
+    from drivers.modbus.ask import NoAnswerError
+    from drivers.probe.scan import parse_address, parse_units, scan
+    from drivers.profile import load_profiles
+
+    try:
+        host, port = parse_address(address)
+        numbers = parse_units(units)
+        found = asyncio.run(scan(host, port, numbers, load_profiles(), RealClock(), timeout_s, pace_s))
+    except (ValueError, NoAnswerError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps({"address": f"{host}:{port}", "units": [asdict(f) for f in found]}, indent=1))
+    else:
+        for unit in found:
+            typer.echo(str(unit))
+        typer.echo(f"{host}:{port}: {len(found) or 'no'} unit{'s' if len(found) != 1 else ''} of {len(numbers)} tried")
+    if not found:
+        raise typer.Exit(1)
+
+
+def _fail(text: str) -> NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(1)
 

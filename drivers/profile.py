@@ -48,13 +48,44 @@ class ProfileModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Revert(ProfileModel):
+    """What a device falls back to by itself unless it is written again (SunSpec reversion, models 704 and later)."""
+
+    value: str  # point that holds the value it falls back to
+    timer: str  # point that holds the time until then [s]
+    enable: str = ""  # point that is set to 1 last: the timer runs from then
+
+
 class WriteLimit(ProfileModel):
-    """What may be written to a point: bounds in the point's unit, method and shortest gap."""
+    """What may be written to a point, and how: bounds in the point's unit, method, gap, what must read back."""
 
     min: float
     max: float
     fc: Literal[6, 16] = 16
     min_gap_s: float = 1.0  # flash wear
+    outside: Literal["refuse", "clamp"] = "refuse"  # what happens to a value outside min..max
+    tolerance: Annotated[float, Field(ge=0)] = 0.0  # that what reads back may differ by; 0: not in one bit
+    settle_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # the device may take this long to show what it took
+    revert: Revert | None = None  # then nothing is written here without it
+
+
+class Keys(ProfileModel):
+    """Commands by key: key and 65535 - key go to two registers in one request (Deep Sea GenComm, page 16)."""
+
+    addr: Annotated[int, Field(ge=0, le=65534)]
+    keys: dict[str, Annotated[int, Field(ge=0, le=65535)]]  # name -> key
+    min_gap_s: float = 5.0
+    shows: str = ""  # point that shows that a command was taken
+    expect: dict[str, float] = {}  # name -> what `shows` then shows
+    settle_s: Annotated[float, Field(ge=0, le=60)] = 10.0
+
+
+class Text(ProfileModel):
+    """Registers that hold text, two characters each, padded with zeros or blanks."""
+
+    fc: Literal[3, 4] = 3
+    addr: Annotated[int, Field(ge=0, le=65535)]
+    words: Annotated[int, Field(ge=1, le=125)]
 
 
 class Point(ProfileModel):
@@ -101,6 +132,8 @@ class Profile(ProfileModel):
     blocks: tuple[Block, ...] = ()
     holes_ok: bool = False
     max_registers: Annotated[int, Field(ge=1, le=125)] = 125
+    identity: dict[Literal["vendor", "model", "firmware", "serial"], Text] = {}  # where not told by function 43/14
+    keys: Keys | None = None
     constants: dict[int, int | str] = {}  # holding registers that never change: model ids, texts (2 characters each)
     points: tuple[Point, ...]
 
@@ -150,7 +183,32 @@ def lint_profile(profile: Profile) -> list[str]:
         problems += [f"point {point.name}: {text}" for text in _lint_point(profile, point)]
     if profile.protocol == "modbus":
         problems += _lint_registers(profile)
+        problems += _lint_commands(profile)
     return problems
+
+
+def _lint_commands(profile: Profile) -> Iterator[str]:
+    points = {p.name: p for p in profile.points}
+    for p in profile.points:
+        revert = p.write.revert if p.write else None
+        for name in (revert.value, revert.timer, *([revert.enable] if revert.enable else [])) if revert else ():
+            if name not in points or points[name].write is None:
+                yield f"point {p.name}: its revert names {name}, which is no writable point"
+        if revert and revert.timer in points and points[revert.timer].unit != "s":
+            yield f"point {p.name}: its revert timer {revert.timer} is not in s"
+    taken = {p.addr + k for p in profile.points if p.fc == 3 for k in range(WORDS[p.type])}
+    if profile.keys:
+        if taken & {profile.keys.addr, profile.keys.addr + 1}:
+            yield f"the keys' registers {profile.keys.addr}..{profile.keys.addr + 1} are a point's, too"
+        if profile.keys.expect and profile.keys.shows not in points:
+            yield f"the keys show on {profile.keys.shows or 'no point'}: name one of the profile's points"
+        yield from (
+            f"key {name} is expected but not declared" for name in profile.keys.expect.keys() - profile.keys.keys.keys()
+        )
+    for what, text in profile.identity.items():
+        last = text.addr + text.words - 1
+        if not any(b.fc == text.fc and b.first <= text.addr and last <= b.last for b in profile.blocks):
+            yield f"identity {what}: registers {text.addr}..{last} lie in no block"
 
 
 def _lint_point(profile: Profile, p: Point) -> Iterator[str]:

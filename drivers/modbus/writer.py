@@ -1,97 +1,205 @@
-"""The one register write: a set-point of one device, inside its profile's limits, read back. Never retried."""
+"""The one way to write a register: a declared point or command of one device, in its limits, read back, recorded.
 
-from collections.abc import Mapping
+Nothing is retried: whoever asked decides again. A write that fails half-way may or may not have been taken; the
+record says which words left.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
 
 from drivers.clock import Clock
-from drivers.codec import decode_point, encode_point
-from drivers.profile import WORDS, Point, Profile, WriteLimit
+from drivers.modbus.audit import WriteRecord
+from drivers.modbus.exchange import Exchange, Part, WriteFailedError, WriteRefusedError
+from drivers.profile import WORDS, Keys, Profile
 from drivers.site.model import Device, Site
 
+__all__ = ["ModbusWriter", "Reversion", "WriteFailedError", "WriteRecord", "WriteRefusedError"]
 TIMEOUT_S = 1.0
 
 
-class WriteRefusedError(Exception):
-    """The write was not sent: not armed, no such point, outside its limits or too soon after the last."""
+@dataclass(frozen=True)
+class Reversion:
+    """What the device falls back to by itself: a value [the point's unit] after `after_s` [s]."""
+
+    value: float
+    after_s: float
 
 
-class WriteFailedError(Exception):
-    """The write was sent, or tried, and the device did not take it."""
+def not_armed() -> str:
+    """Why nothing may be written, where nobody has said when it may."""
+    return "writing is not armed"
 
 
 class ModbusWriter:
-    """Writes single points. It sends nothing unless `armed`, which only a controller in LIVE may set."""
+    """Writes what profiles declare writable. One connection and one write at a time for each address.
 
-    def __init__(self, site: Site, profiles: Mapping[str, Profile], clock: Clock) -> None:
-        self.armed = False
-        self.sent = 0  # write requests that left
-        self._profiles, self._clock = profiles, clock
+    `forbidden` is asked before every request and says why nothing may be written now (the mode), or nothing.
+    `audit` hears of every attempt, also of a refused one.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        profiles: Mapping[str, Profile],
+        clock: Clock,
+        *,
+        forbidden: Callable[[], str] = not_armed,
+        audit: Callable[[WriteRecord], None] = lambda _: None,
+    ) -> None:
+        self._profiles, self._clock, self._forbidden, self._audit = profiles, clock, forbidden, audit
         self._devices = {d.id: d for d in site.devices}
         self._gateways = {g.id: g for g in site.gateways}
         self._last_s: dict[tuple[str, str], float] = {}
+        self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
-    async def write(self, device_id: str, point_name: str, value: float) -> float:
-        """Write `value` [the point's unit]; returns what the device then shows. WriteRefusedError, WriteFailedError."""
-        if not self.armed:
-            raise WriteRefusedError(f"{device_id}.{point_name}: writing is not armed")
-        device, point, limit = self._find(device_id, point_name)
-        if not limit.min <= value <= limit.max:
-            raise WriteRefusedError(
-                f"{device_id}.{point_name}: {value} is outside {limit.min}..{limit.max} {point.unit}"
+    async def write(self, device_id: str, point_name: str, value: float, revert: Reversion | None = None) -> float:
+        """Write `value` [the point's unit]; returns what the device then shows. WriteRefusedError, WriteFailedError.
+
+        A point whose profile declares reversion needs `revert`: the device is told first what it falls back to and
+        when, and enabled last.
+        """
+        with self._recorded(device_id, point_name, (value,)) as record:
+            device, profile = self._find(device_id)
+            steps = [[part] for part in self._with_reversion(device, profile, point_name, value, revert)]
+            return (await self._set(device, profile, steps, record))[point_name]
+
+    async def write_together(self, device_id: str, values: Mapping[str, float]) -> dict[str, float]:
+        """Write neighbouring points in one request, all or none; what the device then shows. Errors as `write`."""
+        with self._recorded(device_id, "+".join(values), tuple(values.values())) as record:
+            device, profile = self._find(device_id)
+            parts = sorted(
+                (self._part(device, profile, name, value) for name, value in values.items()),
+                key=lambda part: part.point.addr,
             )
-        key, now_s = (device_id, point_name), self._clock.now_s()
-        wait_s = self._last_s.get(key, float("-inf")) + limit.min_gap_s - now_s
-        if wait_s > 0:
-            raise WriteRefusedError(f"{device_id}.{point_name}: {wait_s:.1f} s too soon after the last write")
-        self._last_s[key] = now_s
-        gateway = self._gateways.get(device.gateway)
-        host, port = (gateway.host, gateway.port) if gateway else (device.host, device.port)
-        client = AsyncModbusTcpClient(host, port=port, timeout=TIMEOUT_S, retries=0, reconnect_delay=0)
-        try:
-            if not await client.connect():
-                raise WriteFailedError(f"{device_id}: no connection to {host}:{port}")
-            return await self._exchange(client, device, point, limit, value)
-        except ModbusException as error:
-            raise WriteFailedError(f"{device_id}.{point_name}: {error}") from error
-        finally:
-            client.close()
+            for part, after in pairwise(parts):
+                if part.point.addr + WORDS[part.point.type] != after.point.addr:
+                    names = f"{part.point.name} and {after.point.name}"
+                    raise WriteRefusedError(f"{device_id}: {names} are no neighbours: one request cannot hold them")
+            alone = [p.point.name for p in parts if p.limit.revert or (p.limit.fc == 6 and len(parts) > 1)]
+            if alone or not parts:
+                raise WriteRefusedError(f"{device_id}: {', '.join(alone) or 'nothing'} cannot be written together")
+            return await self._set(device, profile, [parts], record)
 
-    def _find(self, device_id: str, point_name: str) -> tuple[Device, Point, WriteLimit]:
+    async def command(self, device_id: str, name: str) -> None:
+        """Give a command by its key, with the key's complement in the same request. Errors as `write`."""
+        with self._recorded(device_id, name, ()) as record:
+            device, profile = self._find(device_id)
+            keys = profile.keys
+            if keys is None or name not in keys.keys:
+                raise WriteRefusedError(f"{profile.name} has no command {name}")
+            async with self._exchange(device, profile, {"its commands": keys.min_gap_s}, record) as exchange:
+                await self._press(exchange, profile, keys, name)
+            record.verified = name in keys.expect
+            record.why = "" if record.verified else "taken; the profile names nothing that would show it"
+
+    @staticmethod
+    async def _press(exchange: Exchange, profile: Profile, keys: Keys, name: str) -> None:
+        code = keys.keys[name]
+        await exchange.send(keys.addr, (code, 0xFFFF - code))
+        if name in keys.expect:
+            await exchange.await_value(profile.point(keys.shows), keys.expect[name], keys.settle_s, 0.0)
+
+    async def _set(
+        self, device: Device, profile: Profile, steps: Sequence[Sequence[Part]], record: WriteRecord
+    ) -> dict[str, float]:
+        gaps = {part.point.name: part.limit.min_gap_s for step in steps for part in step}
+        shown: dict[str, float] = {}
+        async with self._exchange(device, profile, gaps, record) as exchange:
+            for step in steps:
+                shown |= await exchange.set_points(step)
+        record.verified = True
+        return shown
+
+    # --- rules
+
+    @contextmanager
+    def _recorded(self, device_id: str, what: str, value: tuple[float, ...]) -> Iterator[WriteRecord]:
+        """Every attempt ends in the audit, whatever becomes of it."""
+        record = WriteRecord(self._clock.wall_ms(), device_id, what, value)
+        try:
+            self._check_mode(device_id, what)
+            yield record
+        except BaseException as error:
+            record.why = str(error) or type(error).__name__
+            raise
+        finally:
+            self._audit(record)
+
+    def _check_mode(self, device_id: str, what: str) -> None:
+        if why := self._forbidden():
+            raise WriteRefusedError(f"{device_id}.{what}: {why}")
+
+    def _find(self, device_id: str) -> tuple[Device, Profile]:
         device = self._devices.get(device_id)
         if device is None:
             raise WriteRefusedError(f"there is no device {device_id}")
-        point = next((p for p in self._profiles[device.profile].points if p.name == point_name), None)
+        if device.protocol != "modbus_tcp":
+            raise WriteRefusedError(f"{device_id} is not on Modbus: nothing is written to it here")
+        return device, self._profiles[device.profile]
+
+    def _part(self, device: Device, profile: Profile, name: str, value: float) -> Part:
+        point = next((p for p in profile.points if p.name == name), None)
         if point is None or point.write is None:
-            raise WriteRefusedError(f"{device.profile} has no writable point {point_name}")
-        return device, point, point.write
+            raise WriteRefusedError(f"{profile.name} has no writable point {name}")
+        limit = point.write
+        if limit.outside == "clamp" and math.isfinite(value):
+            value = min(max(value, limit.min), limit.max)
+        if not limit.min <= value <= limit.max:
+            raise WriteRefusedError(f"{device.id}.{name}: {value} is outside {limit.min}..{limit.max} {point.unit}")
+        return Part(point, limit, value)
 
+    def _with_reversion(
+        self, device: Device, profile: Profile, name: str, value: float, revert: Reversion | None
+    ) -> list[Part]:
+        """The point alone, or what it falls back to, when, the point, and last what enables it."""
+        part = self._part(device, profile, name, value)
+        how = part.limit.revert
+        if how is None:
+            if revert is not None:
+                raise WriteRefusedError(f"{device.id}.{name}: its profile declares no reversion")
+            return [part]
+        if revert is None or not revert.after_s > 0:
+            raise WriteRefusedError(f"{device.id}.{name}: say what it falls back to and when, or it stays for ever")
+        pairs = [(how.value, revert.value), (how.timer, revert.after_s)]
+        last = [self._part(device, profile, how.enable, 1.0)] if how.enable else []
+        return [*(self._part(device, profile, *pair) for pair in pairs), part, *last]
+
+    def _keep_gaps(self, device: Device, gaps: Mapping[str, float]) -> None:
+        now_s = self._clock.now_s()
+        for name, gap_s in gaps.items():
+            wait_s = self._last_s.get((device.id, name), float("-inf")) + gap_s - now_s
+            if wait_s > 0:
+                raise WriteRefusedError(f"{device.id}.{name}: {wait_s:.1f} s too soon after the last write")
+        self._last_s.update({(device.id, name): now_s for name in gaps})
+
+    # --- connection
+
+    @asynccontextmanager
     async def _exchange(
-        self, client: AsyncModbusTcpClient, device: Device, point: Point, limit: WriteLimit, value: float
-    ) -> float:
-        exponent = None
-        if point.scale_point:
-            factor = self._profiles[device.profile].point(point.scale_point)
-            exponent = int(decode_point(factor, await self._read(client, device, factor))[0])
-        words = list(encode_point(point, value, exponent))
-        self.sent += 1
-        if limit.fc == 6:
-            reply: ModbusPDU = await client.write_register(point.addr, words[0], device_id=device.unit)
-        else:
-            reply = await client.write_registers(point.addr, words, device_id=device.unit)
-        if reply.isError():
-            raise WriteFailedError(f"{device.id}.{point.name}: refused, {reply}")
-        shown = await self._read(client, device, point)
-        if shown != words:
-            raise WriteFailedError(f"{device.id}.{point.name}: wrote {words}, reads back {shown}")
-        return decode_point(point, shown, exponent)[0]
-
-    @staticmethod
-    async def _read(client: AsyncModbusTcpClient, device: Device, point: Point) -> list[int]:
-        read = client.read_holding_registers if point.fc == 3 else client.read_input_registers
-        reply = await read(point.addr, count=WORDS[point.type], device_id=device.unit)
-        if reply.isError():
-            raise WriteFailedError(f"{device.id}.{point.name}: cannot be read, {reply}")
-        return list(reply.registers)
+        self, device: Device, profile: Profile, gaps: Mapping[str, float], record: WriteRecord
+    ) -> AsyncIterator[Exchange]:
+        """An open connection to the right device; the gaps count from here, whatever becomes of the write."""
+        gateway = self._gateways.get(device.gateway)
+        host, port = (gateway.host, gateway.port) if gateway else (device.host, device.port)
+        async with self._locks.setdefault((host, port), asyncio.Lock()):
+            self._keep_gaps(device, gaps)
+            client = AsyncModbusTcpClient(host, port=port, timeout=TIMEOUT_S, retries=0, reconnect_delay=0)
+            try:
+                if not await client.connect():
+                    raise WriteFailedError(f"{device.id}: no connection to {host}:{port}")
+                exchange = Exchange(
+                    client, device, profile, self._clock, record, lambda: self._check_mode(device.id, record.what)
+                )
+                await exchange.check_identity()
+                yield exchange
+            except ModbusException as error:
+                raise WriteFailedError(f"{device.id}.{record.what}: {error}") from error
+            finally:
+                client.close()

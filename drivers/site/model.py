@@ -188,6 +188,10 @@ class Device(SiteModel):
     measures: str  # id of the node, rack, CDU, loop, cooling unit or storage
     period_s: Positive = 1.0
     fed_from: Ids = ()  # any one is enough; empty: lives with what it measures
+    vendor: str = ""  # who it must say that it is, before anything is written to it; * stands for anything
+    model: str = ""
+    firmware: str = ""
+    serial: str = ""
 
 
 class Actuator(SiteModel):

@@ -4,9 +4,9 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from drivers.codec import Codec, decode_point
+from drivers.codec import Codec, decode_point, encode_point
 from drivers.modbus import frame
-from drivers.profile import WORDS, Point
+from drivers.profile import WORDS, Keys, Point
 from drivers.site.model import Device
 
 WriteCallback = Callable[[Device, str, float], None]  # device, point, value in the point's unit
@@ -63,7 +63,7 @@ class Station:
             return self._read(pdu)
         if fc == frame.WRITE_SINGLE and self.layout.writable:
             return self._write_single(pdu)
-        if fc == frame.WRITE_MULTIPLE and self.layout.writable:
+        if fc == frame.WRITE_MULTIPLE and (self.layout.writable or self.layout.codec.profile.keys):
             return self._write_multiple(pdu)
         if fc == frame.ENCAPSULATED:
             return self._identify(pdu)
@@ -88,7 +88,9 @@ class Station:
         if len(pdu) < 6 or len(pdu) != 6 + pdu[5] or pdu[5] != 2 * (pdu[3] << 8 | pdu[4]) or not pdu[5]:
             return frame.exception_pdu(pdu[0], frame.ILLEGAL_VALUE)
         _, addr, count = struct.unpack(">BHH", pdu[:5])
-        code = self._store(addr, struct.unpack(f">{count}H", pdu[6:]))
+        words = struct.unpack(f">{count}H", pdu[6:])
+        keys = self.layout.codec.profile.keys
+        code = self._press(keys, words) if keys and addr == keys.addr else self._store(addr, words)
         return frame.exception_pdu(pdu[0], code) if code else pdu[:5]
 
     def _store(self, addr: int, words: tuple[int, ...]) -> int:
@@ -109,6 +111,20 @@ class Station:
             self.row[start : start + 2 * len(raw)] = struct.pack(f">{len(raw)}H", *raw)
             if self.on_write is not None:
                 self.on_write(self.device, point.name, value)
+        return 0
+
+    def _press(self, keys: Keys, words: tuple[int, ...]) -> int:
+        """A command by key: nothing but a known key with its complement counts."""
+        name = next((n for n, key in keys.keys.items() if words == (key, 0xFFFF - key)), None)
+        if name is None:
+            return frame.ILLEGAL_VALUE
+        if name in keys.expect:
+            point = self.layout.codec.profile.point(keys.shows)
+            start = 2 * self.layout.codec.column(point.fc, point.addr)
+            raw = encode_point(point, keys.expect[name])
+            self.row[start : start + 2 * len(raw)] = struct.pack(f">{len(raw)}H", *raw)
+        if self.on_write is not None:
+            self.on_write(self.device, name, keys.expect.get(name, 1.0))
         return 0
 
     def _exponent(self, point: Point) -> int | None:

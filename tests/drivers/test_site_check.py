@@ -350,3 +350,22 @@ def test_names_that_end_in_paths_topics_and_sockets_must_fit(folder: Path) -> No
     edit_cell(folder, "devices", device.id, "host", "999.1.1.1")
     (problem,) = check_path(folder, profiles())
     assert "host '999.1.1.1' is neither" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "says"),
+    [
+        ("feed1", "serial", "profile 'schneider_pm5560' cannot be asked for a serial"),
+        ("loop1", "vendor", "is on MQTT, where no device can be asked who it is"),
+        ("feed1", "vendor", ""),
+        ("bess1", "serial", ""),
+    ],
+)
+def test_who_a_device_is_can_be_asked_of_it(folder: Path, row: str, column: str, says: str) -> None:
+    at = edit_cell(folder, "devices", row, column, "X")
+    if not says:
+        assert check_path(folder, profiles()) == []
+        return
+    problem = only(folder)
+    assert problem.where == at
+    assert says in problem.what

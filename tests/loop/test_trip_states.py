@@ -10,6 +10,8 @@ from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
 from sim.plant.events import Scenario
 
+HIDDEN = 0.001  # of the way to a trip
+
 
 @pytest.fixture(scope="module")
 def site() -> Site:
@@ -51,7 +53,8 @@ def test_the_state_is_never_behind_the_plants(site: Site, seed: int) -> None:
     assert real[:, ups].max() > 0.05, "some UPS is overloaded"
     late = 1.0 / 30.0  # a second at 150 %: the loss is seen in the next second's readings
     assert (ours[:, ups] >= real[:, ups] - late).all()
-    assert (ours[2:, ups] >= real[:-2, ups]).all()
+    # around the rating, peaks between two readings count in the plant and are not seen here
+    assert (ours[2:, ups] >= real[:-2, ups] - HIDDEN).all()
 
 
 def test_a_blind_ups_counts_on(site: Site) -> None:

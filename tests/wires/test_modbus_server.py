@@ -15,7 +15,6 @@ from pymodbus.client import AsyncModbusTcpClient
 from drivers.codec import compile_codec
 from drivers.modbus.identify import identify
 from drivers.modbus.plan import plan_reads
-from drivers.modbus.writer import ModbusWriter, WriteFailedError, WriteRefusedError
 from drivers.site.model import Device, Gateway, Site
 from sim.serve.modbus import ModbusPlant, PortTakenError
 
@@ -187,35 +186,6 @@ async def test_writes_reach_the_image_and_the_callback() -> None:
     assert [name for _, name, _ in heard] == ["flow_target_lpm", "flow_target_lpm", "supply_target_c"]
     assert [value for _, _, value in heard] == pytest.approx([123.4, 150.0, 25.0])
     assert {device for device, _, _ in heard} == {"delta_rpu_orv3"}
-
-
-async def test_writer_keeps_to_limits_gap_and_arming_and_reads_back() -> None:
-    port = free_port()
-    site = small_site(port)
-    async with serving(site) as plant:
-        writer = ModbusWriter(site, PROFILES, CLOCK)
-        with pytest.raises(WriteRefusedError, match="not armed"):
-            await writer.write("delta_rpu_orv3", "flow_target_lpm", 100.0)
-        assert writer.sent == plant.requests == 0
-        writer.armed = True
-        assert await writer.write("delta_rpu_orv3", "flow_target_lpm", 100.04) == pytest.approx(100.0)
-        with pytest.raises(WriteRefusedError, match="too soon"):
-            await writer.write("delta_rpu_orv3", "flow_target_lpm", 100.0)
-        for device, point, value, says in (
-            ("delta_rpu_orv3", "supply_target_c", 61.0, "outside 15.0..60.0 C"),
-            ("delta_rpu_orv3", "supply_target_c", float("nan"), "outside"),
-            ("delta_rpu_orv3", "flow_lpm", 1.0, "no writable point"),
-            ("nobody", "flow_lpm", 1.0, "no device nobody"),
-        ):
-            with pytest.raises(WriteRefusedError, match=says):
-                await writer.write(device, point, value)
-        assert writer.sent == 1
-        assert await writer.write("sunspec_battery", "power_set_w", -123e3) == pytest.approx(-123e3)
-        plant.faults.set("delta_rpu_orv3", "exception", 4)
-        with pytest.raises(WriteFailedError, match="refused"):
-            await writer.write("delta_rpu_orv3", "supply_target_c", 30.0)
-    with pytest.raises(WriteFailedError, match="no connection"):
-        await writer.write("sunspec_battery", "power_limit_pct", 30.0)
 
 
 async def test_identification() -> None:
