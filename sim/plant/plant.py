@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal, voltage
+from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
 from sim.plant.agents import Agents
 from sim.plant.base import DT_S, PlantError
 from sim.plant.devices import Sensors
@@ -19,7 +19,7 @@ from sim.plant.events import Scenario
 from sim.plant.network import compile_network
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
-from sim.plant.step import thermal_step, work_step
+from sim.plant.step import power_step, thermal_step, work_step
 from sim.plant.supplies import supply_loss_w
 
 WARM_UP_STEPS = 2400
@@ -143,14 +143,12 @@ class Plant:
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
-        self._flow = electrical.flow(
-            n.tree, n.hydraulics, n.racks, self.elec, self.paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
+        self._flow, trips = power_step(
+            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, rack_w, self.thermal
         )
-        voltage.sag(n.tree, self.elec)
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
-        e = self.elec
-        self._trips += protection.protect(self.protections, e.pull_w, e.in_service, e.heat, e.tripped)
+        self._trips += trips
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 

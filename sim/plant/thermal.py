@@ -53,8 +53,11 @@ class ThermalState(NamedTuple):
     granted: Floats  # [L] scratch: share of it that the pumps deliver
     at_lpm: Floats  # [C] scratch: flow for which the next two hold
     warm_film: Floats  # [C] scratch: film resistance of the racks' side over that at nominal flow
+    at_stroke: Floats  # [C] scratch: stroke for which valve_share holds
     at_open: Floats  # [C] scratch: share of the facility flow for which the next holds
-    cold_film: Floats  # [C] scratch: film resistance of that side over that at nominal flow
+    eps: Floats  # [C] scratch: effectiveness of the exchanger
+    kept_lpm: Floats  # [C] scratch: flow for which the next holds
+    fluid_keep: Floats  # [C] scratch: of the racks' coolant that has not left after a step
     pump_share: Floats  # [C] scratch: of the pump's power at nominal flow
     mix_w: Floats  # [L] scratch: heat carried to the return by CDUs and rear doors
 
@@ -98,8 +101,11 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         granted=np.zeros(loops),
         at_lpm=np.full(c, np.nan),
         warm_film=np.ones(c),
-        at_open=np.ones(c),
-        cold_film=np.ones(c),
+        at_stroke=np.full(c, np.inf),
+        at_open=np.full(c, np.inf),
+        eps=np.ones(c),
+        kept_lpm=np.full(c, np.nan),
+        fluid_keep=np.ones(c),
         pump_share=np.ones(c),
         mix_w=np.zeros(loops),
     )
@@ -131,7 +137,9 @@ def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, m
         renewed = w_k * DT_S / racks.fluid_j_k[r]  # share of the rack's coolant that leaves in a step
         if renewed > 1e-6:
             rest_c = inlet + plate_w / w_k
-            fluid = rest_c + (outlet - rest_c) * math.exp(-renewed)
+            if s.cdu_flow_lpm[c] != s.kept_lpm[c]:  # every rack of a CDU renews its coolant alike
+                s.kept_lpm[c], s.fluid_keep[c] = s.cdu_flow_lpm[c], math.exp(-renewed)
+            fluid = rest_c + (outlet - rest_c) * s.fluid_keep[c]
         else:
             fluid = outlet + plate_w * DT_S / racks.fluid_j_k[r]
         kept_w = racks.fluid_j_k[r] * (fluid - outlet) / DT_S
