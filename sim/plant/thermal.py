@@ -40,6 +40,7 @@ class ThermalState(NamedTuple):
     loop_heat_w: Floats  # rejected now
     rejecting_w: Floats  # [L] controller output, before weather has its say
     cdu_ok: Bools  # [C] not out of service
+    leaks: Bools  # [C] coolant of its circuit is found where none should be
     unit_ok: Bools  # [U] not tripped
     unit_on: Bools  # has voltage
     unit_wait_s: Floats  # a standby pump's start delay so far
@@ -88,6 +89,7 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         loop_heat_w=np.zeros(loops),
         rejecting_w=0.8 * hyd.loop_flow_lpm * hyd.loop_w_lpm_k * 6.0,
         cdu_ok=np.ones(c, dtype=bool),
+        leaks=np.zeros(c, dtype=bool),
         unit_ok=np.ones(u, dtype=bool),
         unit_on=np.ones(u, dtype=bool),
         unit_wait_s=np.zeros(u),
