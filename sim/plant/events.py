@@ -122,7 +122,7 @@ class SlowActuators(EventModel):
 
 
 class Leak(EventModel):
-    """Coolant of a CDU's circuit leaks: its sensors say so, and local protection closes the circuit `isolate_s` later."""
+    """Coolant of a CDU's circuit leaks: its sensors say so, and local protection closes it `isolate_s` later."""
 
     do: Literal["leak"]
     at_s: Seconds

@@ -16,10 +16,11 @@ from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
+from sim.plant.hydraulics import CHILLER
 from sim.plant.network import compile_network
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
-from sim.plant.sags import Dropouts
+from sim.plant.sags import CHILLER_RESTART_S, DRIVE_RESTART_S, Dropouts
 from sim.plant.step import power_step, thermal_step, work_step
 from sim.plant.supplies import supply_loss_w
 
@@ -110,8 +111,10 @@ class Plant:
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
         self._steps, self._trips = 0, 0
-        self._cdu_drops = Dropouts(n.hydraulics.cdu_fed_ptr, n.hydraulics.cdu_fed)
-        self._unit_drops = Dropouts(n.hydraulics.unit_fed_ptr, n.hydraulics.unit_fed)
+        hyd = n.hydraulics
+        self._cdu_drops = Dropouts(hyd.cdu_fed_ptr, hyd.cdu_fed, np.full(len(site.cdus), DRIVE_RESTART_S))
+        restart_s = np.where(hyd.unit_kind == CHILLER, CHILLER_RESTART_S, DRIVE_RESTART_S)
+        self._unit_drops = Dropouts(hyd.unit_fed_ptr, hyd.unit_fed, restart_s)
         self._restless, self._seen = True, b""
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)

@@ -186,7 +186,7 @@ class Readings:
         }
         columns |= {f"pump{k}_rpm": lambda i: 4200.0 * speed(i) for k in (1, 2, 3, 4)}
         columns |= {f"{flags}_flags": lambda i: np.zeros(len(i)) for flags in ("status", "sensor_fault")}
-        columns["leak_flags"] = lambda i: LEAK_BIT * t.leaks[i]
+        columns["leak_flags"] = lambda i: LEAK_BIT * t.leaks[i].astype(float)
         return columns
 
     def _storage_columns(self) -> dict[str, Column]:

@@ -10,7 +10,7 @@ from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
 from sim.plant.network import Gangs, Racks, Tree
 from sim.plant.protection import Protections, protect
-from sim.plant.shedding import ShedState, shed
+from sim.plant.shedding import QUIET_STEPS, ShedState, asks, shed
 from sim.plant.thermal import ThermalState, cool_racks
 from sim.plant.voltage import sag
 
@@ -26,7 +26,8 @@ def work_step(
     """
     own = gpu_cap_w.shape[1] > 0
     settle(racks, s, caps_w, history, step % len(history), ignores)
-    shed(racks, shedding, s, rungs, step, ignores)
+    if shedding.quiet[0] < len(shedding.history) + QUIET_STEPS or asks(rungs):
+        shed(racks, shedding, s, rungs, step, ignores)
     demand(racks, gangs, s, day, g.wanted)
     if own:
         settle_gpus(racks, g, caps_w, gpu_cap_w, step, ignores)
