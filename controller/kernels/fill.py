@@ -92,7 +92,7 @@ def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
             raise FillError(f"{name} has shape {got.shape}, not {expected.shape}")
     order = np.argsort(classes, kind="stable")
     steps = np.flatnonzero(np.diff(classes[order])) + 1
-    bounds = np.concatenate(([0], steps, [len(classes)])).astype(np.int32)
+    bounds = np.unique((0, *steps, len(classes))).astype(np.int32)  # no gangs, no class
     with topology.lock:
         w = topology.work
         w.order[:] = order

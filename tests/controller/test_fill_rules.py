@@ -206,6 +206,13 @@ def test_a_topology_that_does_not_fit_together_is_refused(change: dict[str, Any]
         build_topology(**{**good, "curves": [LINE], **change})
 
 
+def test_without_gangs_there_is_nothing_to_fill() -> None:
+    none = np.zeros(0)
+    given = FillInputs(none, none, none, none, none, np.zeros(0, np.int32), none)
+    result = fill(build_topology([], [], [0], [], [], [LINE]), given)
+    assert result.power_w.size == result.level.size == result.row_load_w.size == 0
+
+
 def test_a_filling_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.kernels.fill.solve", lambda *_: fill_solve.TOO_LONG)
     with pytest.raises(FillError, match="steps"):
