@@ -110,6 +110,7 @@ class Plant:
         self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
+        self._feeds = {x.id: i for i, x in enumerate(site.nodes) if not x.parent}
         self._steps, self._trips = 0, 0
         hyd = n.hydraulics
         self._cdu_drops = Dropouts(hyd.cdu_fed_ptr, hyd.cdu_fed, np.full(len(site.cdus), DRIVE_RESTART_S))
@@ -287,7 +288,7 @@ class Plant:
             plateau_w=s.plateau_w.copy(),
             cap_w=self._caps.copy(),
             node_w=self.elec.out_w.copy(),
-            feed_w={x.id: float(self.elec.out_w[i]) for i, x in enumerate(self.site.nodes) if not x.parent},
+            feed_w={name: float(self.elec.out_w[i]) for name, i in self._feeds.items()},
             worst_node=self.site.nodes[worst].id,
             worst_load=float(load[worst]),
             trips=self._trips,

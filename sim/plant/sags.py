@@ -3,7 +3,8 @@
 A UPS takes its input for lost below UPS_LEAST (usual window of double conversion: 15 % down). Racks stand behind UPS;
 a contactor or drive on the mains falls out when a sag is deeper and longer than SEMI F47-0706 has equipment bear
 (0.5 of the voltage for 0.2 s, 0.7 for 0.5 s, 0.8 for 1 s), and starts again by itself some time after the voltage is
-back: a pump or fan on a drive within seconds, a chiller when its refrigerant has settled. Motors of one board start one after the other, as their controls have it, so that they do not start together.
+back: a pump or fan on a drive within seconds, a chiller when its refrigerant has settled. Motors of one board start one
+after the other, as their controls have it, so that they do not start together.
 """
 
 import numpy as np
