@@ -106,6 +106,8 @@ class Holder:
 
     def cap_in_force_w(self, now_s: float) -> Floats:
         """Caps in force at `now_s` [W]: after expiry a straight line down to the lower of cap and safe cap."""
+        if now_s <= self.expiry_s.min(initial=np.inf):
+            return self.cap_w.astype(np.float64)
         gone = np.clip((now_s - self.expiry_s) / np.maximum(self.pace * self.decay_s, 1e-9), 0.0, 1.0)
         return self.cap_w - (self.cap_w - self.persisted_w) * gone
 

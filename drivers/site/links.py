@@ -46,6 +46,8 @@ def check_forest(report: Report) -> None:
             if n.derating > most:
                 what = f"derating {n.derating:g} of '{n.id}' is above the {most:g} of its curve '{n.trip_curve}'"
                 report.note(*at, what, f"Set derating to {most:g}: it carries no more for hours")
+        if n.eco and n.kind != "ups":
+            report.note(*at, f"{n.kind} '{n.id}' has eco, which is a UPS on its bypass", "Leave eco empty or false")
     for ring in cycles(nodes):
         fix = "Mend one of their parents: each node has one way up to a feed"
         report.note("nodes", ring[0], f"nodes feed each other in a ring: {' <- '.join((*ring, ring[0]))}", fix)

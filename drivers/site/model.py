@@ -44,6 +44,7 @@ class Node(SiteModel):
     derating: Annotated[float, Field(gt=0, le=1)] = 1.0  # e.g. 0.8 for continuous load on a standard breaker
     efficiency: Annotated[float, Field(gt=0.5, le=1)] = 1.0  # power out / power in near rating
     trip_curve: str = ""  # name in catalog.TRIP_CURVES
+    eco: bool = False  # a UPS that stands on its bypass until the supply leaves its window
     reactance: Share | None = None  # in series, per unit on its rating; empty: usual of its kind
 
 

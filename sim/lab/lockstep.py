@@ -60,7 +60,10 @@ class MemoryWires:
             if over_mqtt and not self.reports:
                 continue
             heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)
-            slots = slab.start + np.flatnonzero(np.repeat(heard, len(slab.points)))
+            points = len(slab.points)
+            slots: Ints | slice = slice(slab.start, slab.start + slab.rows * points)
+            if not heard.all():
+                slots = slab.start + np.flatnonzero(np.repeat(heard, points))
             self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
         return self.lens(self._table.snapshot(now_s))
 

@@ -1,6 +1,9 @@
 """What every part of the plant shares: its step, its one power factor, its error."""
 
+import contextlib
+import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +28,24 @@ def ints(values: Iterable[int]) -> Ints:
     return np.array(list(values), dtype=np.int64)
 
 
+def _forget_stale() -> None:
+    """Numba keeps a compiled function for as long as its own file stays, whatever changes in those that it calls.
+
+    So all of them go when any file of the plant has changed; a place that cannot be written has no such files.
+    """
+    folder = Path(__file__).parent
+    sources = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob("*.py")))).hexdigest()
+    mark = folder / "__pycache__" / "sources.sha256"
+    with contextlib.suppress(OSError):
+        if mark.is_file() and mark.read_text() == sources:
+            return
+        for kept in mark.parent.glob("*.nb[ic]"):
+            kept.unlink(missing_ok=True)
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_text(sources)
+
+
+_forget_stale()
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

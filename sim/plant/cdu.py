@@ -16,7 +16,8 @@ VALVE_LEAST = 0.05  # of the stroke
 RANGEABILITY = 50.0  # of an equal-percentage valve: flow ratio of full to least controllable opening (IEC 60534-2-4)
 LOG_RANGEABILITY = math.log(RANGEABILITY)
 AUTHORITY = 0.5  # share of the valve in the pressure drop of its branch at full flow (FACTS P.7)
-FILM_STEP = 1e-4  # of the flow: what goes by its power is followed so closely, and worked out no oftener
+STROKE_STEP = 1e-5  # flow follows a valve's stroke so closely: 4e-5 of it
+FILM_STEP = 1e-4  # of the facility flow: effectiveness follows it so closely, and is worked out no oftener
 FILM_EXPONENT = 0.8  # h ~ flow^0.8 (FACTS P.7; Dittus, Boelter)
 PUMP_UP_S, PUMP_DOWN_S = 5.0, 1.5
 PUMP_LEAST = 0.05  # of the speed at nominal flow
@@ -57,7 +58,8 @@ def ask_flow(hyd: Hydraulics, s: ThermalState) -> None:
         wanted = min(max(wanted, VALVE_LEAST), 1.0)
         most = hyd.cdu_valve_step[c]
         s.valve[c] += min(max(wanted - s.valve[c], -most), most)
-        s.valve_share[c] = valve_flow(s.valve[c])
+        if abs(s.valve[c] - s.at_stroke[c]) > STROKE_STEP:
+            s.at_stroke[c], s.valve_share[c] = s.valve[c], valve_flow(s.valve[c])
         s.asked_lpm[hyd.cdu_loop[c]] += s.valve_share[c] * hyd.cdu_primary_lpm[c]
 
 
@@ -101,7 +103,8 @@ def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) 
     stored = 0.0
     for c in range(len(hyd.cdu_loop)):
         loop = hyd.cdu_loop[c]
-        if s.cdu_flow_lpm[c] != s.at_lpm[c]:
+        moved = s.cdu_flow_lpm[c] != s.at_lpm[c]
+        if moved:
             _follow_flow(hyd, s, c)
         s.cdu_w[c] = hyd.cdu_pump_w[c] * s.pump_share[c] if powered[c] else 0.0
         open_share = s.valve_share[c] * s.granted[loop]  # of its facility flow with the valve open
@@ -110,11 +113,11 @@ def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) 
         q = 0.0
         least = min(c_hot, c_cold)
         if least > 1e-6 * hyd.cdu_flow_lpm[c] * hyd.cdu_w_lpm_k[c]:
-            if abs(open_share - s.at_open[c]) > FILM_STEP * open_share:
-                s.at_open[c], s.cold_film[c] = open_share, open_share**-FILM_EXPONENT
-            film = hyd.cdu_film[c] * s.cold_film[c] + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
-            eps = effectiveness(hyd.cdu_ua[c] / (film * least), least / max(c_hot, c_cold))
-            q = eps * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
+            if moved or abs(open_share - s.at_open[c]) > FILM_STEP * open_share:
+                film = hyd.cdu_film[c] * open_share**-FILM_EXPONENT + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
+                s.eps[c] = effectiveness(hyd.cdu_ua[c] / (film * least), least / max(c_hot, c_cold))
+                s.at_open[c] = open_share
+            q = s.eps[c] * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
         into_supply_w = c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q + PUMP_TO_COOLANT * s.cdu_w[c]
         supply = s.cdu_supply_c[c] + into_supply_w * DT_S / hyd.cdu_half_j_k[c]
         back = s.cdu_return_c[c] + mixed_w[c] * DT_S / hyd.cdu_half_j_k[c]

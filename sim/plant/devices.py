@@ -10,8 +10,9 @@ import numpy as np
 
 from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
-from sim.plant.base import Bools, PlantError
+from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.director import Faults
+from sim.plant.errors import Errors
 from sim.plant.powered import Powered
 from sim.plant.readings import Column, Readings
 
@@ -43,12 +44,20 @@ class Sensors:
     """Every device of an inventory. PlantError at once when it polls a point that the plant cannot show."""
 
     def __init__(
-        self, inventory: Inventory, readings: Readings, faults: Faults, powered: Powered, rng: np.random.Generator
+        self,
+        inventory: Inventory,
+        readings: Readings,
+        faults: Faults,
+        errors: Errors,
+        powered: Powered,
+        rng: np.random.Generator,
     ) -> None:
         self._inventory, self._readings, self._faults, self._rng = inventory, readings, faults, rng
         self._powered = powered
+        self._errors = errors
         self._read_at = -1
         self._flat = np.full(inventory.size, np.nan)
+        self._late: dict[str, Floats] = {}
         position = {d.id: i for i, d in enumerate(inventory.site.devices)}
         gateway = {g.id: i for i, g in enumerate(inventory.site.gateways)}
         self._slabs = {
@@ -87,11 +96,13 @@ class Sensors:
         """All points [points]: read once per plant step, then the same until the next; NaN is a sentinel."""
         if step == self._read_at:
             return self._flat.copy()
-        self._read_at = step
+        was, self._read_at = max(self._read_at, 0), step
         self._readings.refresh()
         for rows in self._slabs.values():
             view = rows.slab.view(self._flat)
             shown = self.show(rows.panel)
+            if self._errors.some:
+                self._err(rows, shown, DT_S * step, DT_S * (step - was))
             shown[self._faults.sentinel[rows.device]] = np.nan
             frozen = self._faults.frozen[rows.device]
             view[~frozen] = shown[~frozen]
@@ -100,6 +111,12 @@ class Sensors:
             if slab is not None and told is not None:
                 slab.view(self._flat)[:] = told
         return self._flat.copy()
+
+    def _err(self, rows: _Rows, shown: Floats, t_s: float, dt_s: float) -> None:
+        name, points = rows.slab.name, rows.panel.points
+        late = self._late.setdefault(name, np.full(shown.shape, np.nan))
+        scaled, kelvin = (np.array([float(p.endswith(x)) for p in points]) for x in (SCALED, "_c"))
+        self._errors.show(rows.device, shown, late, scaled, kelvin, t_s, dt_s)
 
     def silent(self, slab: Slab) -> Bools:
         """Rows of a slab that do not answer, alone or with their gateway [rows]."""

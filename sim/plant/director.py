@@ -10,15 +10,19 @@ from drivers.points import Floats, Ints
 from drivers.site.model import Site
 from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.electrical import ElecState
+from sim.plant.errors import Errors
 from sim.plant.events import (
     CoolingTrip,
     DeviceFault,
     HeatWave,
     IgnoreCaps,
     Inference,
+    Leak,
     Outage,
     PlantEvent,
+    Sag,
     Scenario,
+    SensorError,
     SlowActuators,
     StorageTrip,
     Training,
@@ -83,6 +87,7 @@ class Director:
     rng: np.random.Generator
     rise_k: float = 0.0
     faults: Faults = field(init=False)
+    errors: Errors = field(init=False)
     faulted: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,8 +96,10 @@ class Director:
             *(np.zeros(n, dtype=bool) for n in (devices, devices, devices, len(self.site.gateways), racks))
         )
         ours = [e for e in self.scenario.events if isinstance(e, PlantEvent)]
+        self.errors = Errors(devices)
         self._todo = sorted(ours, key=lambda e: e.at_s)
         self._back: list[tuple[float, PlantEvent]] = []
+        self._closing: list[tuple[float, int]] = []  # circuits that leak, and when they are closed
         self._share = Ramp.at_rest(self.jobs.share)
         self._heat = Ramp.at_rest(np.zeros(1))
         self._year = self._air()
@@ -114,6 +121,9 @@ class Director:
         for over in [b for b in self._back if b[0] <= t_s]:
             self._back.remove(over)
             self._switch(over[1], on=False)
+        for close in [c for c in self._closing if c[0] <= t_s]:
+            self._closing.remove(close)
+            self.thermal.cdu_ok[close[1]] = False
         self.jobs.share[:] = self._share.value(t_s)
         self.rise_k = float(self._heat.value(t_s)[0])
 
@@ -174,6 +184,16 @@ class Director:
             getattr(self.faults, event.how)[self._devices(event)] = on
         elif isinstance(event, IgnoreCaps):
             self.faults.ignores_caps[self._drawn[event]] = on
+        elif isinstance(event, SensorError):
+            e, which = event, self._devices(event)
+            if on:
+                self.errors.start(which, e.at_s, e.drift_per_h, e.drift_k_per_h, e.lag_s, e.step)
+            else:
+                self.errors.end(which)
+        elif isinstance(event, Leak):
+            self._leak(event, on=on)
+        elif isinstance(event, Sag):
+            self.elec.source[self._sagging(event)] = event.to if on else 1.0
         elif isinstance(event, SlowActuators):
             racks, slow = self._drawn[event], 1.0 - math.exp(-DT_S / event.settle_s)
             self.network.racks.settle[racks] = slow if on else self._settle[racks]
@@ -190,8 +210,12 @@ class Director:
             self._unit(event)
         elif isinstance(event, StorageTrip):
             self._storage(event)
-        elif isinstance(event, DeviceFault):
+        elif isinstance(event, DeviceFault | SensorError):
             self._devices(event)
+        elif isinstance(event, Sag):
+            self._sagging(event)
+        elif isinstance(event, Leak):
+            self._leaking(event)
         elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
             raise PlantError(f"{event.do}: the site has {len(self.site.gateways)} gateways, no number {event.nth}")
 
@@ -207,6 +231,28 @@ class Director:
         if not len(found):
             raise PlantError(f"{event.do}: the site has no {event.do} job {event.jobs}")
         return found
+
+    def _leaking(self, event: Leak) -> int:
+        found = [i for i, c in enumerate(self.site.cdus) if event.id in ("", c.id)]
+        if event.nth >= len(found):
+            raise PlantError(f"leak: the site has no CDU {event.id or f'number {event.nth}'}")
+        return found[event.nth]
+
+    def _leak(self, event: Leak, *, on: bool) -> None:
+        cdu = self._leaking(event)
+        self.thermal.leaks[cdu] = on
+        if on:
+            self._closing.append((event.at_s + event.isolate_s, cdu))
+        else:
+            self._closing = [c for c in self._closing if c[1] != cdu]
+            self.thermal.cdu_ok[cdu] = True
+
+    def _sagging(self, event: Sag) -> Ints:
+        feeds = [i for i, n in enumerate(self.site.nodes) if not n.parent and event.id in ("", n.id)]
+        found = feeds if event.nth is None else feeds[event.nth : event.nth + 1]
+        if not found:
+            raise PlantError(f"sag: the site has no feed {event.id or f'number {event.nth}'}")
+        return np.array(found, dtype=np.int64)
 
     def _node(self, event: Outage) -> int:
         above = {p for n in self.site.nodes if n.kind == event.feeding for p in self.site.ancestors(n.id)}
@@ -253,12 +299,12 @@ class Director:
             return _evenly(np.arange(racks), event.count)
         return self.rng.permutation(racks)[: max(1, round(event.share * racks))]
 
-    def _devices(self, event: DeviceFault) -> Ints:
+    def _devices(self, event: DeviceFault | SensorError) -> Ints:
         kind = {n.id: "pdu" if n.kind == "pdu" else "meter" for n in self.site.nodes}
         kind |= {c.id: "cdu" for c in self.site.cdus} | {s.id: "storage" for s in self.site.storage}
         found = [i for i, d in enumerate(self.site.devices) if kind.get(d.measures) == event.measures]
         if not found:
-            raise PlantError(f"device_fault: the site has no device that measures a {event.measures}")
+            raise PlantError(f"{event.do}: the site has no device that measures a {event.measures}")
         return _evenly(np.array(found), event.count)
 
 

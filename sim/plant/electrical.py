@@ -9,6 +9,8 @@ from sim.plant.base import ALLOCATING, DT_S, KERNEL, VAR_PER_W, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks, Tree
 
+UPS_LEAST = 0.85  # of nominal voltage: below it a UPS leaves its supply (usual window of double conversion, assumed)
+ECO_LOSS = 0.33  # of the loss in double conversion: 99 % where that has 97 % (makers' usual figures, assumed)
 UPS_RECHARGE_SHARE = 0.1  # of the rating, after a ride-through
 
 
@@ -20,6 +22,7 @@ class ElecState(NamedTuple):
     via: Ints  # [N] the bus that feeds a bus through a closed tie, -1 on its own source
     above: Ints  # [N] where power comes from: `via`, else the parent
     order: Ints  # [N] farthest from a feed first
+    source: Floats  # [N] voltage of feeds, per unit; 1 but in a sag
     gap_s: Floats  # [N] left of the pause before a bus is back on its own source
     live: Bools  # [N] has voltage at its output
     on_battery: Bools  # [N] UPS without input
@@ -71,6 +74,7 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
         via=np.full(n, -1),
         above=tree.parent.copy(),
         order=tree.up_order.copy(),
+        source=np.ones(n),
         gap_s=np.zeros(n),
         live=np.ones(n, dtype=bool),
         on_battery=np.zeros(n, dtype=bool),
@@ -114,6 +118,8 @@ def energise(tree: Tree, s: ElecState) -> None:
             s.on_battery[i], s.live[i] = False, s.live[s.via[i]]
             continue
         fed = tree.is_feed[i] or s.live[tree.parent[i]]
+        if tree.is_ups[i] and s.volt2[tree.parent[i]] < UPS_LEAST**2:
+            fed = False
         s.on_battery[i] = tree.is_ups[i] and s.in_service[i] and not fed and s.battery_j[i] > 0.0
         s.live[i] = s.in_service[i] and (fed or s.on_battery[i]) and s.gap_s[i] <= 0.0
 
@@ -217,6 +223,8 @@ def flow(
         loss, into_var = 0.0, var
         if s.live[i] and tree.is_ups[i]:
             loss = tree.c0[i] + tree.c1[i] * abs(out) + tree.c2[i] * out * out
+            if tree.eco[i] and not s.on_battery[i]:
+                loss *= ECO_LOSS
         elif s.live[i]:
             amps2 = (out * out + var * var) / s.volt2[i]
             loss = tree.c0[i] * s.volt2[i] + tree.r[i] * amps2

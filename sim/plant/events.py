@@ -121,6 +121,42 @@ class SlowActuators(EventModel):
     share: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
+class Leak(EventModel):
+    """Coolant of a CDU's circuit leaks: its sensors say so, and local protection closes it `isolate_s` later."""
+
+    do: Literal["leak"]
+    at_s: Seconds
+    for_s: Seconds = 0.0  # until it is mended, at least isolate_s; 0 is for good
+    isolate_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    id: str = ""
+    nth: Nth = 0
+
+
+class SensorError(EventModel):
+    """Devices of one kind drift, follow late or show coarse steps: wrong, and nothing says so."""
+
+    do: Literal["sensor_error"]
+    at_s: Seconds
+    for_s: Seconds = 0.0
+    measures: Literal["pdu", "meter", "cdu", "storage"]
+    drift_per_h: Annotated[float, Field(ge=-1, le=1)] = 0.0  # of powers, currents and flows
+    drift_k_per_h: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    lag_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    step: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # in the point's own unit
+    count: Count = 1  # evenly over the site
+
+
+class Sag(EventModel):
+    """The utility's voltage falls to `to` of nominal at feeds: one by its id, the nth, or all."""
+
+    do: Literal["sag"]
+    at_s: Seconds
+    for_s: Annotated[float, Field(gt=0, le=60)] = 0.5
+    to: Annotated[float, Field(ge=0.05, lt=1)] = 0.6
+    id: str = ""
+    nth: Nth | None = None  # neither: all
+
+
 ACTIONS: dict[str, type[EventModel]] = {
     "training": Training,
     "inference": Inference,
@@ -132,6 +168,9 @@ ACTIONS: dict[str, type[EventModel]] = {
     "gateway_silent": GatewaySilent,
     "ignore_caps": IgnoreCaps,
     "slow_actuators": SlowActuators,
+    "sag": Sag,
+    "leak": Leak,
+    "sensor_error": SensorError,
     **LAB_ACTIONS,
 }
 PlantEvent = (
@@ -145,6 +184,9 @@ PlantEvent = (
     | GatewaySilent
     | IgnoreCaps
     | SlowActuators
+    | Sag
+    | Leak
+    | SensorError
 )
 Event = Annotated[PlantEvent | LabEvent, Field(discriminator="do")]
 

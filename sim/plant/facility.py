@@ -10,6 +10,8 @@ from sim.plant.thermal import ThermalState
 
 CHILLER_DERATE_PER_K = 0.015  # capacity lost per kelvin above the design dry-bulb
 CHILLER_POWER_PER_K = 0.025
+PART_LOAD = (0.222903, 0.313387, 0.463710)  # hermetic centrifugal (DOE-2.1E EIR-fPLR, also ASHRAE 90.1 models)
+CHILLER_LEAST = 0.1  # of what it can do: least steady load
 MOST = 1.05  # of a unit's capacity, however warm its water: fill, coils and fans were built for it
 WATER_SIDE = 0.6  # NTU ~ flow^-0.6 of a tower's fill or a coil
 FREE_CONVECTION = 0.125  # share of a dry cooler's heat with its fans off (FACTS P.7)
@@ -66,7 +68,7 @@ def run_pumps(hyd: Hydraulics, s: ThermalState, powered: Bools) -> None:
 
 @KERNEL
 def _able(hyd: Hydraulics, s: ThermalState, u: int, spread: float, dry_c: float, wet_c: float) -> float:
-    """Greatest heat that a running unit can reject now [W].
+    """Heat that a running unit could reject now with its fans at full speed [W], whatever it was built for.
 
     Towers and dry coolers: eps-NTU against wet- and dry-bulb on their part of the water, `spread` times their part
     at design; chillers by dry-bulb.
@@ -81,13 +83,12 @@ def _able(hyd: Hydraulics, s: ThermalState, u: int, spread: float, dry_c: float,
         return 0.0
     ntu = float(hyd.unit_ntu[u]) * share**-WATER_SIDE
     w_k = share * float(hyd.unit_w_k[u])
-    q = (1.0 - math.exp(-ntu)) * w_k * max(0.0, float(s.loop_return_c[loop]) - air_c)
-    return min(MOST * capacity, q)
+    return (1.0 - math.exp(-ntu)) * w_k * max(0.0, float(s.loop_return_c[loop]) - air_c)
 
 
 @ALLOCATING
 def _survey(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c: float) -> None:
-    """Fill `unit_able_w`; the water of units that are off goes through the others of their loop."""
+    """Fill `unit_full_w` and `unit_able_w`; the water of units that are off goes through the others of their loop."""
     loops = len(hyd.loop_set_c)
     running, installed = np.zeros(loops), np.zeros(loops)
     for u in range(len(hyd.unit_kind)):
@@ -98,7 +99,8 @@ def _survey(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_
     for u in range(len(hyd.unit_kind)):
         on = hyd.unit_kind[u] != PUMP and s.unit_ok[u] and powered[u]
         spread = installed[hyd.unit_loop[u]] / max(running[hyd.unit_loop[u]], 1e-9)
-        s.unit_able_w[u] = _able(hyd, s, u, spread, dry_c, wet_c) if on else 0.0
+        s.unit_full_w[u] = _able(hyd, s, u, spread, dry_c, wet_c) if on else 0.0
+        s.unit_able_w[u] = min(s.unit_full_w[u], MOST * hyd.unit_capacity[u])
 
 
 @ALLOCATING
@@ -137,8 +139,16 @@ def reject(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c
 
 
 @KERNEL
+def part_load(share: float) -> float:
+    """Power of a chiller at a share of what it can do now, over that at all of it; below CHILLER_LEAST it cycles."""
+    at = max(share, CHILLER_LEAST)
+    power = PART_LOAD[0] + PART_LOAD[1] * at + PART_LOAD[2] * at * at
+    return float(power * min(1.0, share / CHILLER_LEAST))
+
+
+@KERNEL
 def _unit_power(hyd: Hydraulics, s: ThermalState, u: int, share: float, dry_c: float) -> None:
-    """Fans: cube of speed, heat ~ air^0.8 above free convection; chillers: heat over a COP that falls with lift."""
+    """Fans: cube of speed, heat ~ air^0.8 above free convection; chillers: a COP that falls with lift and part load."""
     able = s.unit_able_w[u]
     s.unit_heat_w[u] = share * able
     s.unit_speed[u] = share if able > 0.0 else 0.0
@@ -146,7 +156,8 @@ def _unit_power(hyd: Hydraulics, s: ThermalState, u: int, share: float, dry_c: f
         s.unit_w[u] = 0.0
     elif hyd.unit_kind[u] == CHILLER:
         lift = max(0.4, 1.0 + CHILLER_POWER_PER_K * (dry_c - DESIGN_DRY_C))
-        s.unit_w[u] = hyd.unit_power_w[u] * share * able / hyd.unit_capacity[u] * lift
+        s.unit_w[u] = hyd.unit_power_w[u] * part_load(share) * able / hyd.unit_capacity[u] * lift
     else:
-        air = (max(0.0, share - FREE_CONVECTION) / (1.0 - FREE_CONVECTION)) ** 1.25
+        of_full = s.unit_heat_w[u] / s.unit_full_w[u]  # colder air does the same with less of it
+        air = (max(0.0, of_full - FREE_CONVECTION) / (1.0 - FREE_CONVECTION)) ** 1.25
         s.unit_w[u] = hyd.unit_power_w[u] * air**3

@@ -47,6 +47,7 @@ class JobState(NamedTuple):
     demand_w: Floats  # [R] demand of this step, uncapped
     power_w: Floats  # [R]
     speed: Floats  # [R] scratch
+    pause: Floats  # [G] scratch: 1 while a checkpoint is written
     limit_w: Floats  # [R] settled limit of the actuator
     throttled: Bools  # [R] by temperature, now
     dead: Bools  # [R] shut down by its own protection
@@ -77,6 +78,7 @@ def start_jobs(racks: Racks, gangs: Gangs, rng: np.random.Generator) -> JobState
         demand_w=np.zeros(n),
         power_w=np.zeros(n),
         speed=np.ones(n),
+        pause=np.zeros(g),
         limit_w=racks.max_w.copy(),
         throttled=np.zeros(n, dtype=bool),
         dead=np.zeros(n, dtype=bool),
@@ -190,12 +192,13 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats
     that is shed, infinity for the others.
     """
     _pace(racks, gangs, s, powered, hold_w)
+    for g in range(len(gangs.racks)):
+        s.pause[g] = _checkpoint(s, g, t_s) if gangs.training[g] else 0.0
     for r in range(len(racks.gang)):
         g = racks.gang[r]
         want = s.plateau_w[r]
         if gangs.training[g]:
-            pause = _checkpoint(s, g, t_s)
-            top = want * (1.0 - pause * (1.0 - s.checkpoint_share[g]))
+            top = want * (1.0 - s.pause[g] * (1.0 - s.checkpoint_share[g]))
             low = min(top, want * (1.0 - s.depth[g]))
             advance = s.pace[g] * DT_S / s.period_s[g]
             level = wave(s.phase[g] + s.lead[r] + 1.0, advance, s.comm[g])
@@ -214,6 +217,6 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats
         s.power_w[r] = power if powered[r] and not s.dead[r] else 0.0
     for g in range(len(gangs.racks)):
         if gangs.training[g]:
-            pace = s.pace[g] * (1.0 - _checkpoint(s, g, t_s))
+            pace = s.pace[g] * (1.0 - s.pause[g])
             s.phase[g] = (s.phase[g] + s.pace[g] * DT_S / s.period_s[g]) % 1.0
             s.work[g] += pace * DT_S * gangs.racks[g]

@@ -32,6 +32,7 @@ class Tree(NamedTuple):
     parent: Ints  # [N], -1 for a feed
     is_feed: Bools
     is_ups: Bools
+    eco: Bools  # UPS on bypass while the supply is good
     c0: Floats
     c1: Floats
     c2: Floats
@@ -147,6 +148,7 @@ def _tree(site: Site) -> Tree:
         parent=np.array([index[n.parent] if n.parent else -1 for n in nodes]),
         is_feed=np.array([not n.parent for n in nodes]),
         is_ups=np.array([n.kind == "ups" for n in nodes]),
+        eco=np.array([n.kind == "ups" and n.eco for n in nodes]),
         c0=parts[:, 0] * loss_share * rated,
         c1=parts[:, 1] * loss_share,
         c2=parts[:, 2] * loss_share / rated,

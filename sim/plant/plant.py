@@ -10,16 +10,18 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal, voltage
+from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
 from sim.plant.agents import Agents
-from sim.plant.base import DT_S, PlantError
+from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
+from sim.plant.hydraulics import CHILLER
 from sim.plant.network import compile_network
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
-from sim.plant.step import thermal_step, work_step
+from sim.plant.sags import CHILLER_RESTART_S, DRIVE_RESTART_S, Dropouts
+from sim.plant.step import power_step, thermal_step, work_step
 from sim.plant.supplies import supply_loss_w
 
 WARM_UP_STEPS = 2400
@@ -108,14 +110,24 @@ class Plant:
         self._cdu = {c.id: i for i, c in enumerate(site.cdus)}
         self._storage = {x.id: i for i, x in enumerate(site.storage)}
         self._mixed = np.zeros(len(site.cdus))
+        self._feeds = {x.id: i for i, x in enumerate(site.nodes) if not x.parent}
         self._steps, self._trips = 0, 0
-        self._restless, self._in_service = True, b""
+        hyd = n.hydraulics
+        self._cdu_drops = Dropouts(hyd.cdu_fed_ptr, hyd.cdu_fed, np.full(len(site.cdus), DRIVE_RESTART_S))
+        restart_s = np.where(hyd.unit_kind == CHILLER, CHILLER_RESTART_S, DRIVE_RESTART_S)
+        self._unit_drops = Dropouts(hyd.unit_fed_ptr, hyd.unit_fed, restart_s)
+        self._restless, self._seen = True, b""
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
         self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
         self.sensors = Sensors(
-            self.inventory, self.readings, self.director.faults, Powered(site, self.elec.live), sensor_rng
+            self.inventory,
+            self.readings,
+            self.director.faults,
+            self.director.errors,
+            Powered(site, self.elec.live),
+            sensor_rng,
         )
         self._warm_up()
 
@@ -138,27 +150,34 @@ class Plant:
         self._caps = self.agents.step(self.start_s + t_s)
         self._supply()
         self._work(t_s)
-        cdu_on, unit_on = self.paths.cdu_on & self.thermal.cdu_ok, self.paths.unit_on
+        cdu_on, unit_on = self._motors()
         self.thermal.unit_on[:] = unit_on
         dry_c, wet_c = self.director.weather_c(t_s)
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
-        self._flow = electrical.flow(
-            n.tree, n.hydraulics, n.racks, self.elec, self.paths, rack_w, self.thermal.cdu_w, self.thermal.unit_w
+        self._flow, trips = power_step(
+            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, rack_w, self.thermal
         )
-        voltage.sag(n.tree, self.elec)
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
-        e = self.elec
-        self._trips += protection.protect(self.protections, e.pull_w, e.in_service, e.heat, e.tripped)
+        self._trips += trips
         self._steps += 1
         self.readings.take(self.elec.out_w, rack_w)
 
+    def _motors(self) -> tuple[Bools, Bools]:
+        """CDUs and cooling units that have voltage and have not dropped out in a sag."""
+        cdu_on, unit_on = self.paths.cdu_on & self.thermal.cdu_ok, self.paths.unit_on
+        if self._restless or self._cdu_drops.any_out or self._unit_drops.any_out:
+            volt = np.sqrt(self.elec.volt2)
+            cdu_on = cdu_on & self._cdu_drops.step(volt, self.elec.live)
+            unit_on = unit_on & self._unit_drops.step(volt, self.elec.live)
+        return cdu_on, unit_on
+
     def _supply(self) -> None:
         """Who has voltage; looked at again only when something could have changed it."""
-        n, in_service = self.network, self.elec.in_service.tobytes()
-        if self._restless or in_service != self._in_service:
-            self._in_service = in_service
+        n, seen = self.network, self.elec.in_service.tobytes() + self.elec.source.tobytes()
+        if self._restless or seen != self._seen:
+            self._seen = seen
             self._restless = switches.supply(n.tree, self.ties, self.elec)
             electrical.route(n.racks, n.hydraulics, self.elec.live, self.paths)
 
@@ -269,7 +288,7 @@ class Plant:
             plateau_w=s.plateau_w.copy(),
             cap_w=self._caps.copy(),
             node_w=self.elec.out_w.copy(),
-            feed_w={x.id: float(self.elec.out_w[i]) for i, x in enumerate(self.site.nodes) if not x.parent},
+            feed_w={name: float(self.elec.out_w[i]) for name, i in self._feeds.items()},
             worst_node=self.site.nodes[worst].id,
             worst_load=float(load[worst]),
             trips=self._trips,

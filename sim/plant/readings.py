@@ -18,6 +18,7 @@ from sim.plant.thermal import ThermalState
 
 MEAN_STEPS = round(1.0 / DT_S)
 UNBALANCE = 0.004  # of one phase against the mean, one sigma
+LEAK_BIT = 256.0  # leak in the rack's pan (FACTS A.2, 0x9202 bit 8)
 DISCONNECTED, CONNECTED = 1.0, 3.0  # SunSpec 802 State
 Column = Callable[[Ints], Floats]
 
@@ -120,7 +121,7 @@ class Readings:
             "supply_c": lambda i: t.cdu_supply_c[racks.cdu[i]],
             "return_c": lambda i: t.fluid_c[i],
             "flow_lpm": lambda i: t.cdu_flow_lpm[racks.cdu[i]] * racks.flow_share[i],
-            "leak": lambda i: np.zeros(len(i)),
+            "leak": lambda i: t.leaks[racks.cdu[i]].astype(float),
         }
 
     def _node_columns(self) -> dict[str, Column]:
@@ -184,7 +185,8 @@ class Readings:
             "valve_pct": lambda i: 100.0 * t.valve[i],
         }
         columns |= {f"pump{k}_rpm": lambda i: 4200.0 * speed(i) for k in (1, 2, 3, 4)}
-        columns |= {f"{flags}_flags": lambda i: np.zeros(len(i)) for flags in ("status", "leak", "sensor_fault")}
+        columns |= {f"{flags}_flags": lambda i: np.zeros(len(i)) for flags in ("status", "sensor_fault")}
+        columns["leak_flags"] = lambda i: LEAK_BIT * t.leaks[i].astype(float)
         return columns
 
     def _storage_columns(self) -> dict[str, Column]:

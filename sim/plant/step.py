@@ -1,15 +1,18 @@
-"""The two halves of a step, each one call: what racks draw, and where their heat goes. In this order it happens."""
+"""The three parts of a step, each one call: what racks draw, where their heat goes, what that is for the grid."""
 
 from drivers.points import Floats, Ints
 from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.cdu import ask_flow, exchange
+from sim.plant.electrical import ElecState, Flow, Paths, flow
 from sim.plant.facility import reject, run_pumps
 from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
-from sim.plant.network import Gangs, Racks
-from sim.plant.shedding import ShedState, shed
+from sim.plant.network import Gangs, Racks, Tree
+from sim.plant.protection import Protections, protect
+from sim.plant.shedding import QUIET_STEPS, ShedState, asks, shed
 from sim.plant.thermal import ThermalState, cool_racks
+from sim.plant.voltage import sag
 
 
 @KERNEL
@@ -23,7 +26,8 @@ def work_step(
     """
     own = gpu_cap_w.shape[1] > 0
     settle(racks, s, caps_w, history, step % len(history), ignores)
-    shed(racks, shedding, s, rungs, step, ignores)
+    if shedding.quiet[0] < len(shedding.history) + QUIET_STEPS or asks(rungs):
+        shed(racks, shedding, s, rungs, step, ignores)
     demand(racks, gangs, s, day, g.wanted)
     if own:
         settle_gpus(racks, g, caps_w, gpu_cap_w, step, ignores)
@@ -54,3 +58,14 @@ def thermal_step(
     in_w = rack_w.sum() + s.cdu_w.sum() + pump_w
     out_w = s.loop_heat_w.sum()
     return float(abs((in_w - out_w) * DT_S - stored) / (max(in_w, 1e3) * DT_S))
+
+
+@ALLOCATING
+def power_step(
+    tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, p: Protections, rack_w: Floats,
+    t: ThermalState,
+) -> tuple[Flow, int]:  # fmt: skip
+    """One step of the tree under racks [R] and the water's pumps and units; its totals, and how many nodes tripped."""
+    total = flow(tree, hyd, racks, s, paths, rack_w, t.cdu_w, t.unit_w)
+    sag(tree, s)
+    return total, protect(p, s.pull_w, s.in_service, s.heat, s.tripped)

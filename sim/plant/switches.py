@@ -65,7 +65,7 @@ def supply(tree: Tree, ties: Ties, s: ElecState) -> bool:
         if ties.closed[t] >= 0 or ties.dead_s[t, 0] > 0.0 or ties.dead_s[t, 1] > 0.0:
             return True
     for i in range(len(s.live)):
-        if s.on_battery[i] or s.gap_s[i] > 0.0:
+        if s.on_battery[i] or s.gap_s[i] > 0.0 or s.source[i] < 1.0:
             return True
     return changed
 

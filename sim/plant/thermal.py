@@ -40,20 +40,25 @@ class ThermalState(NamedTuple):
     loop_heat_w: Floats  # rejected now
     rejecting_w: Floats  # [L] controller output, before weather has its say
     cdu_ok: Bools  # [C] not out of service
+    leaks: Bools  # [C] coolant of its circuit is found where none should be
     unit_ok: Bools  # [U] not tripped
     unit_on: Bools  # has voltage
     unit_wait_s: Floats  # a standby pump's start delay so far
     unit_speed: Floats  # [U] 0..1 of what it does when on
     unit_w: Floats  # electrical
     unit_heat_w: Floats  # rejected
+    unit_full_w: Floats  # what it could reject at full speed, whatever it was built for
     unit_able_w: Floats  # greatest heat it could reject now
     air_c: Floats  # [2] dry-bulb and wet-bulb outside
     asked_lpm: Floats  # [L] scratch: what the valves ask
     granted: Floats  # [L] scratch: share of it that the pumps deliver
     at_lpm: Floats  # [C] scratch: flow for which the next two hold
     warm_film: Floats  # [C] scratch: film resistance of the racks' side over that at nominal flow
+    at_stroke: Floats  # [C] scratch: stroke for which valve_share holds
     at_open: Floats  # [C] scratch: share of the facility flow for which the next holds
-    cold_film: Floats  # [C] scratch: film resistance of that side over that at nominal flow
+    eps: Floats  # [C] scratch: effectiveness of the exchanger
+    kept_lpm: Floats  # [C] scratch: flow for which the next holds
+    fluid_keep: Floats  # [C] scratch: of the racks' coolant that has not left after a step
     pump_share: Floats  # [C] scratch: of the pump's power at nominal flow
     mix_w: Floats  # [L] scratch: heat carried to the return by CDUs and rear doors
 
@@ -84,20 +89,25 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         loop_heat_w=np.zeros(loops),
         rejecting_w=0.8 * hyd.loop_flow_lpm * hyd.loop_w_lpm_k * 6.0,
         cdu_ok=np.ones(c, dtype=bool),
+        leaks=np.zeros(c, dtype=bool),
         unit_ok=np.ones(u, dtype=bool),
         unit_on=np.ones(u, dtype=bool),
         unit_wait_s=np.zeros(u),
         unit_speed=np.where(hyd.unit_standby, 0.0, 1.0),
         unit_w=np.zeros(u),
         unit_heat_w=np.zeros(u),
+        unit_full_w=np.zeros(u),
         unit_able_w=np.zeros(u),
         air_c=np.full(2, np.nan),
         asked_lpm=np.zeros(loops),
         granted=np.zeros(loops),
         at_lpm=np.full(c, np.nan),
         warm_film=np.ones(c),
-        at_open=np.ones(c),
-        cold_film=np.ones(c),
+        at_stroke=np.full(c, np.inf),
+        at_open=np.full(c, np.inf),
+        eps=np.ones(c),
+        kept_lpm=np.full(c, np.nan),
+        fluid_keep=np.ones(c),
         pump_share=np.ones(c),
         mix_w=np.zeros(loops),
     )
@@ -129,7 +139,9 @@ def cool_racks(racks: Racks, hyd: Hydraulics, s: ThermalState, rack_w: Floats, m
         renewed = w_k * DT_S / racks.fluid_j_k[r]  # share of the rack's coolant that leaves in a step
         if renewed > 1e-6:
             rest_c = inlet + plate_w / w_k
-            fluid = rest_c + (outlet - rest_c) * math.exp(-renewed)
+            if s.cdu_flow_lpm[c] != s.kept_lpm[c]:  # every rack of a CDU renews its coolant alike
+                s.kept_lpm[c], s.fluid_keep[c] = s.cdu_flow_lpm[c], math.exp(-renewed)
+            fluid = rest_c + (outlet - rest_c) * s.fluid_keep[c]
         else:
             fluid = outlet + plate_w * DT_S / racks.fluid_j_k[r]
         kept_w = racks.fluid_j_k[r] * (fluid - outlet) / DT_S

@@ -2,8 +2,8 @@
 
 A branch drops voltage over its series impedance: V_in^2 = V^2 + 2 (R P + X Q) + (R^2 + X^2) S^2 / V^2 with P, Q, S at
 its output, the exact AC relation of a radial branch (Baran, Wu 1989, DOI 10.1109/61.25627). Powers are those of this
-step and losses follow the voltages of the last one, so both settle within a few steps. Feeds and double-conversion UPS
-hold their voltage. There are no tap changers.
+step and losses follow the voltages of the last one, so both settle within a few steps. Feeds hold their source's,
+double-conversion UPS their own. There are no tap changers.
 """
 
 import math
@@ -22,7 +22,7 @@ def sag(tree: Tree, s: ElecState) -> None:
         i = s.order[k]
         real, reactive = s.out_w[i], s.out_var[i]
         apparent2 = real * real + reactive * reactive
-        volt2 = 1.0
+        volt2 = s.source[i] * s.source[i]
         if s.via[i] >= 0:
             volt2 = s.volt2[s.via[i]]
         elif s.live[i] and not tree.is_feed[i] and not tree.is_ups[i]:

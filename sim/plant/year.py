@@ -17,7 +17,7 @@ from drivers.site.model import Site
 from sim.plant import electrical, gpus, jobs, voltage
 from sim.plant.base import ALLOCATING, Bools, PlantError
 from sim.plant.events import Scenario
-from sim.plant.gpus import THROTTLE_C
+from sim.plant.gpu_loops import THROTTLE_C
 from sim.plant.hydraulics import CHILLER, PUMP, Hydraulics
 from sim.plant.network import Racks
 from sim.plant.plant import BALANCE, Plant

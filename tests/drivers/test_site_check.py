@@ -34,6 +34,7 @@ CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("nodes", "u1", "parent", "w1a", "nodes feed each other in a ring: u1 <- w1a <- u1", "Mend one of their parents"),
     ("nodes", "u1", "trip_curve", "ups_apcc", "trip curve 'ups_apcc' is not in", "Did you mean 'ups_apc'?"),
     ("nodes", "msa", "trip_curve", "ul489_standard", "derating 1 of 'msa' is above the 0.8", "Set derating to 0.8"),
+    ("nodes", "w1a", "eco", "true", "busway 'w1a' has eco", "Leave eco empty"),
     ("racks", "r1", "pdu_a", "r1x", "pdu_a 'r1x' is not in nodes.csv", "Did you mean 'r1"),
     ("racks", "r1", "pdu_a", "u1", "pdu_a 'u1' is a ups", "A rack hangs on rack PDUs"),
     ("racks", "r1", "cdu", "cd1", "cdu 'cd1' is not in cdus.csv", "Did you mean 'c1'?"),

@@ -135,3 +135,65 @@ def test_a_pump_without_voltage_is_not_available_and_the_standby_takes_over() ->
     assert shown(plant, "dsx_pump", "running").tolist() == [1.0, 0.0, 0.0]
     plant.step(15.0)
     assert shown(plant, "dsx_pump", "running").tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_drifting_meter_goes_off_with_time_and_comes_back_when_it_is_calibrated() -> None:
+    plant = make_plant(
+        *FULL, UNCAPPED,
+        {"do": "sensor_error", "at_s": 10.0, "for_s": 1200.0, "measures": "meter", "drift_per_h": 0.3, "count": 1000},
+        {"do": "sensor_error", "at_s": 10.0, "for_s": 1200.0, "measures": "cdu", "drift_k_per_h": 6.0},
+    )  # fmt: skip
+    plant.step(600.0)
+    out_w = plant.readings.columns["node"]["power_w"]
+    slab = plant.inventory.slab("janitza_umg96rm")
+    assert slab is not None
+    nodes = np.array([plant.site.node_index[d.measures] for d in slab.devices])
+    seen = shown(plant, "janitza_umg96rm", "power_w")
+    assert seen == pytest.approx(out_w(nodes) * (1.0 + 0.3 * 590.0 / 3600.0), rel=0.004)
+    pdu = plant.inventory.slab("raritan_px_xerus")
+    assert pdu is not None
+    at = np.array([plant.site.node_index[d.measures] for d in pdu.devices])
+    assert shown(plant, "raritan_px_xerus", "power_w") == pytest.approx(out_w(at), rel=0.004)
+    supply_c = shown(plant, "delta_rpu_orv3", "supply_c") - plant.thermal.cdu_supply_c
+    assert supply_c[0] == pytest.approx(6.0 * 590.0 / 3600.0, abs=0.1)
+    assert supply_c[1:] == pytest.approx(0.0, abs=0.1)
+    plant.step(620.0)
+    assert shown(plant, "janitza_umg96rm", "power_w") == pytest.approx(out_w(nodes), rel=0.004)
+
+
+def test_a_late_sensor_follows_as_a_first_order_and_a_coarse_one_in_steps() -> None:
+    late = {"do": "sensor_error", "at_s": 0.0, "measures": "cdu", "lag_s": 20.0, "count": 100}
+    plant = make_plant(*FULL, UNCAPPED, late)
+    shown(plant, "delta_rpu_orv3", "flow_lpm")
+    for cdu in ("c1", "c2", "c3", "c4"):
+        plant.write(cdu, "flow_target_lpm", 60.0)
+    expected = plant.thermal.cdu_flow_lpm.copy()
+    for _ in range(80):
+        plant.step()
+        expected += (plant.thermal.cdu_flow_lpm - expected) * (1.0 - np.exp(-0.25 / 20.0))
+        seen = shown(plant, "delta_rpu_orv3", "flow_lpm")
+    assert seen == pytest.approx(expected, abs=0.3)
+    assert np.all(seen > plant.thermal.cdu_flow_lpm + 5.0)
+    coarse = make_plant(
+        *FULL, UNCAPPED, {"do": "sensor_error", "at_s": 0.0, "measures": "pdu", "step": 500.0, "count": 9}
+    )
+    coarse.step(2.0)
+    seen = shown(coarse, "raritan_px_xerus", "power_w")
+    assert np.all(seen % 500.0 == 0.0)
+    assert shown(coarse, "raritan_px_xerus", "volt_v")[0] % 500.0 != 0.0
+
+
+def test_a_leak_is_seen_then_closed_and_mended() -> None:
+    plant = make_plant(*FULL, {"do": "leak", "at_s": 10.0, "for_s": 60.0, "isolate_s": 6.0, "id": "c2"})
+    plant.step(12.0)
+    assert shown(plant, "delta_rpu_orv3", "leak_flags").tolist() == [0.0, 256.0, 0.0, 0.0]
+    assert plant.thermal.cdu_flow_lpm[1] > 80.0
+    plant.step(20.0)
+    assert plant.thermal.cdu_flow_lpm[1] < 1.0
+    assert plant.thermal.cdu_flow_lpm[[0, 2, 3]].min() > 80.0
+    assert plant.thermal.silicon_c[1] > plant.thermal.silicon_c[[0, 2, 3]].max() + 5.0
+    plant.step(60.0)
+    assert not shown(plant, "delta_rpu_orv3", "leak_flags").any()
+    assert plant.thermal.cdu_flow_lpm[1] > 80.0
+    with pytest.raises(PlantError, match="no CDU c9"):
+        make_plant({"do": "leak", "at_s": 1.0, "id": "c9"})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drivers.points import Floats
 from sim.plant.base import DT_S
-from sim.plant.gpus import LEAK_PER_K, SHUTDOWN_C, THROTTLE_C
+from sim.plant.gpu_loops import LEAK_PER_K, SHUTDOWN_C, THROTTLE_C
 from sim.plant.plant import Plant
 
 MILD = {"dry_bulb_c": 25.0, "depression_k": 8.0, "swing_k": 0.0}

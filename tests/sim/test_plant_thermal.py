@@ -9,6 +9,7 @@ from helpers_site import tiny_site
 
 from drivers.site.cooling import COOLANTS
 from sim.plant.cdu import effectiveness
+from sim.plant.facility import part_load
 from sim.plant.plant import Plant
 
 MILD = {"dry_bulb_c": 25.0, "depression_k": 8.0, "swing_k": 0.0}
@@ -118,3 +119,25 @@ def test_loss_of_rejection_warms_the_loop() -> None:
     plant.step(10.0)
     end = 0.5 * (plant.thermal.loop_supply_c[0] + plant.thermal.loop_return_c[0])
     assert end - start == pytest.approx(heat_w * 10.0 / (600.0 * 69.7 * 60.0), rel=0.2)
+
+
+def test_a_chiller_at_part_load_draws_more_than_its_share_and_nothing_at_rest() -> None:
+    """DOE-2's hermetic centrifugal: 0.495 at a half, 0.264 at a tenth, 1 at full load."""
+    assert part_load(1.0) == pytest.approx(1.0, abs=1e-6)
+    assert part_load(0.5) == pytest.approx(0.4955, abs=1e-3)
+    assert part_load(0.1) == pytest.approx(0.2589, abs=1e-3)
+    assert part_load(0.05) == pytest.approx(0.5 * part_load(0.1))
+    assert part_load(0.0) == 0.0
+    shares = np.linspace(0.0, 1.0, 101)
+    assert np.all(np.diff([part_load(x) for x in shares]) > 0.0)
+
+
+def test_colder_air_needs_less_of_it() -> None:
+    """Far below the design air the fans carry the same heat at a fraction of their power."""
+    powers = []
+    for dry_c in (0.0, 15.0, 25.0):
+        plant = make_plant(*FULL, UNCAPPED, weather={"dry_bulb_c": dry_c, "depression_k": 6.0, "swing_k": 0.0})
+        plant.step(900.0)
+        dry = int(np.flatnonzero(plant.network.hydraulics.unit_kind == 2)[0])
+        powers.append(float(plant.thermal.unit_w[dry]))
+    assert powers[0] < 0.6 * powers[1] < 0.6 * powers[2]
