@@ -151,10 +151,11 @@ class Ledger:
 
         Past its life a lease that was perhaps accepted still leaves the lower of its cap and its safe cap.
         """
-        some = self._live().any(axis=1)
+        live = self._live()
+        some = live.any(axis=1)
         cap_w, safe_w = self._cap_w[some], self._safe_w[some]
         left = np.where(now_s < self._until_s[some], cap_w, np.minimum(cap_w, safe_w))
-        result: Floats = np.max(np.where(self._live()[some], left, -np.inf), axis=0, initial=-np.inf)
+        result: Floats = np.max(np.where(live[some], left, -np.inf), axis=0, initial=-np.inf)
         return result
 
     def _live(self) -> Bools:

@@ -22,13 +22,13 @@ def b() -> Bench:
 
 
 def followed(
-    b: Bench, watts: list[float], bad: list[tuple[str, str]] | None = None, **shown: float
+    b: Bench, watts: list[float], bad: list[tuple[str, str]] | None = None, cap_w: float = 80e3, **shown: float
 ) -> dict[str, float]:
     """State of each node after readings one second apart, the last without the points in `bad`."""
     plan, protections = b.plan, overload.compile_protections(b.plan)
     state = overload.begin(plan)
     for i, each in enumerate(watts):
-        value = b.values(np.full(b.racks, each), np.full(b.racks, 80e3), **shown)  # type: ignore[arg-type]
+        value = b.values(np.full(b.racks, each), np.full(b.racks, cap_w), **shown)  # type: ignore[arg-type]
         seen = b.image(value, bad=bad if bad and i == len(watts) - 1 else ())
         nominal_w = rating.nominal_w(plan)
         load_w = plan.rows.dot(np.full(b.racks, each))
@@ -43,6 +43,20 @@ def test_state_counts_in_the_ratings_own_unit(b: Bench) -> None:
     assert got["u1"] == pytest.approx(1 / 60)
     assert got["u0"] == 0.0
     assert followed(b, [70e3, 70e3], unbalance=1.5)["u0"] > 0.0, "the worst phase counts"
+
+
+def test_swings_within_a_second_count_as_far_as_caps_leave_room(b: Bench) -> None:
+    """A mean of 3 % over the rating of u2 is quiet (105 %), its peaks are not, unless no rack may draw them."""
+    nominal_w = rating.nominal_w(b.plan)[b.plan.row_name.index("u2")]
+    mean_w = 1.03 * 70e3 * nominal_w / _load_w(b, 70e3)
+    assert followed(b, [mean_w, mean_w], cap_w=1.1 * mean_w)["u2"] == pytest.approx(1 / 60)
+    assert followed(b, [mean_w, mean_w], cap_w=mean_w)["u2"] == 0.0
+    assert followed(b, [0.9 * mean_w, 0.9 * mean_w], cap_w=1.1 * mean_w)["u2"] == 0.0
+
+
+def _load_w(b: Bench, rack_w: float) -> float:
+    """Load of u2 with that power on each rack [W]."""
+    return float(b.plan.rows.dot(np.full(b.racks, rack_w))[b.plan.row_name.index("u2")])
 
 
 def test_between_samples_the_larger_counts(b: Bench) -> None:

@@ -10,8 +10,6 @@ from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
 from sim.plant.events import Scenario
 
-HIDDEN = 0.001  # of the way to a trip
-
 
 @pytest.fixture(scope="module")
 def site() -> Site:
@@ -45,7 +43,7 @@ def both(lock: LockStep, seconds: int) -> tuple[Floats, Floats]:
     return np.array(ours), np.array(real)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 6])
 def test_the_state_is_never_behind_the_plants(site: Site, seed: int) -> None:
     lock = overloaded(site, seed)
     ours, real = both(lock, 60)
@@ -53,8 +51,7 @@ def test_the_state_is_never_behind_the_plants(site: Site, seed: int) -> None:
     assert real[:, ups].max() > 0.05, "some UPS is overloaded"
     late = 1.0 / 30.0  # a second at 150 %: the loss is seen in the next second's readings
     assert (ours[:, ups] >= real[:, ups] - late).all()
-    # around the rating, peaks between two readings count in the plant and are not seen here
-    assert (ours[2:, ups] >= real[:-2, ups] - HIDDEN).all()
+    assert (ours[2:, ups] >= real[:-2, ups]).all()
 
 
 def test_a_blind_ups_counts_on(site: Site) -> None:
