@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 from helpers_run import MAIN
@@ -183,11 +184,11 @@ def test_a_study_that_is_killed_loses_the_runs_in_flight_alone(tmp_path: Path, w
 
 
 def test_a_local_dask_cluster_gives_the_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
+    dask: Any = distributed  # untyped
     here = dict(_by_seed(runs_of([case(1), case(2)], Where(1), Results(tmp_path / "here"), quiet)))
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
-        distributed.Client(cluster),
+        dask.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
+        dask.Client(cluster),
     ):
         there = dict(_by_seed(runs_of([case(1), case(2)], Where(cluster="dask"), Results(tmp_path / "there"), quiet)))
     assert {s: _timeless(r) for s, r in here.items()} == {s: _timeless(r) for s, r in there.items()}
