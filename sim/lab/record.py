@@ -21,7 +21,10 @@ QUIET_SHARE = 0.002  # of all caps: moving less than this in a second is rest
 
 
 class Worked:
-    """Rack seconds at full speed by class, from the plant; a training job with a dark rack stands still."""
+    """Work by class, from the plant: seconds at full speed, each rack's by the power of its GPUs, on average 1.
+
+    A training job with a dark rack stands still.
+    """
 
     def __init__(self, plant: Plant) -> None:
         site, racks = plant.site, plant.network.racks
@@ -31,8 +34,10 @@ class Worked:
         priority[racks.gang] = [r.priority for r in site.racks]
         self._class = priority
         self._racks = plant.network.gangs.racks
+        gpu_w = racks.max_w - racks.other_w
+        self._worth: Floats = np.bincount(racks.gang, gpu_w / gpu_w.mean()) / self._racks
         self._before = plant.jobs.work.copy()
-        self.by_gang = np.zeros(len(priority))  # [G] done
+        self.by_gang = np.zeros(len(priority))  # [G] rack seconds done
         self._seconds = 0.0
 
     def take(self, plant: Plant) -> None:
@@ -47,12 +52,12 @@ class Worked:
     @property
     def done(self) -> Floats:
         """Work done by class [classes]."""
-        return np.bincount(self._class, self.by_gang).astype(np.float64, copy=False)
+        return np.bincount(self._class, self._worth * self.by_gang).astype(np.float64, copy=False)
 
     @property
     def asked(self) -> Floats:
         """Work asked for by class [classes]."""
-        return np.bincount(self._class, self._racks * self._seconds).astype(np.float64, copy=False)
+        return np.bincount(self._class, self._worth * self._racks * self._seconds).astype(np.float64, copy=False)
 
     def worst_gang(self) -> float:
         """Least share of its work that any gang has done."""
@@ -182,7 +187,7 @@ class Record:
         return out
 
     def summary(self) -> dict[str, Any]:
-        """Figures of the whole run; times in s after the loss, work in rack seconds at full speed."""
+        """Figures of the whole run; times in s after the loss, work in seconds of a mean rack at full speed."""
         ids = [n.id for n in self._site.nodes]
         worst = int(np.argmax(self._used))
         heat = self._dead_by_heat

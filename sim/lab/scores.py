@@ -56,7 +56,7 @@ class Scores:
 
     def take(self, plant: Plant, frames: Frames | None) -> None:
         """One step of the plant."""
-        before = float(self._record.worked.by_gang.sum())
+        before = float(self._record.worked.done.sum())
         self._record.take(plant, frames)
         site_w, due_w = float(plant.elec.out_w[self._feed].sum()), self._incidents.due_w()
         self._site_j += site_w * DT_S
@@ -69,7 +69,7 @@ class Scores:
         if self._incidents.asked_w is not None and site_w > self._incidents.asked_w:
             self._asked_over_s = plant.t_s
         self._peak_w, self._sum_w = max(self._peak_w, site_w), self._sum_w + site_w
-        self._work += float(self._record.worked.by_gang.sum()) - before
+        self._work += float(self._record.worked.done.sum()) - before
         self._steps += 1
         if self._steps % LOOKS == 0:
             self._second(plant, due_w)

@@ -7,11 +7,13 @@ import pytest
 from helpers_site import tiny_site
 
 from controller.frames import Frames
+from drivers.site.load import resolve_site
 from sim.lab.lockstep import LockStep
 from sim.lab.scores import SERVED, Scores, disturbances
 from sim.plant.base import DT_S
 from sim.plant.events import Scenario
 from sim.plant.plant import Plant, Truth
+from sim.scenarios import load_scenario
 
 FULL: list[dict[str, Any]] = [{"do": "training", "to": 1.0, "depth": 0.0}, {"do": "inference", "to": 1.0}]
 Seen = list[tuple[Truth, np.ndarray, np.ndarray]]
@@ -74,6 +76,25 @@ def test_slo_throttling_and_racks_that_are_dark_are_counted_by_the_step() -> Non
     assert got["racks_dark"] == (np.stack([t.rack_w for t, _, _ in seen]) <= 0.0).any(axis=0).sum()
     assert got["racks_dark"] == 1
     assert got["gpu_throttle_rack_s"] == sum(th.sum() for _, _, th in seen) * DT_S
+
+
+def test_a_rack_of_more_gpu_power_does_more_work() -> None:
+    site, scenario = resolve_site("hall"), load_scenario("surge")
+    lock = LockStep(site, scenario, policy="uniform")
+    scores = Scores(lock, scenario)
+    for _ in range(40):
+        lock.watched(scores.take)
+    worth: dict[str, float] = {}
+    ran: dict[str, float] = {}
+    for rack, gang in zip(site.racks, lock.plant.network.racks.gang, strict=True):
+        name = rack.job or rack.id
+        worth[name] = worth.get(name, 0.0) + rack.max_w - rack.other_w
+        ran[name] = float(lock.plant.jobs.work[gang]) / (40.0 * lock.plant.network.gangs.racks[gang])
+    total = sum(worth.values())
+    expected = sum(worth[name] * ran[name] for name in worth) / total
+    assert len({r.max_w for r in site.racks}) > 1
+    assert scores.result()["work_done"] == pytest.approx(expected)
+    assert scores.result()["work_done"] != pytest.approx(np.mean([ran[r.job or r.id] for r in site.racks]), rel=1e-5)
 
 
 def test_a_steady_ramp_is_measured_in_watts_a_minute_and_a_swing_is_none() -> None:

@@ -4,8 +4,8 @@ corrective: rows for what a loss moves until caps have acted, and a set of caps 
 a loss moves must fit continuous ratings at today's caps, and nothing is done after it. none: neither. Limits of the
 present state hold in all three, so an overload is cut in the next cycle wherever the protections wait for it.
 
-Work is the plant's own: rack seconds at full speed as a share of those asked for; a training job with a dark rack
-stands still.
+Work is the plant's own: time at full speed by each rack's GPU power, as a share of that asked for; a training job with
+a dark rack stands still.
 """
 
 from collections.abc import Callable, Sequence
