@@ -60,10 +60,10 @@ def build_topology(
     a first point that is (0, 0) or positive in both.
     """
     racks, classes = np.array(gang_of, np.int32), np.array(gang_class, np.int32)
-    start, of_row = np.array(row_start, np.int32), np.array(row_block, np.int32)
+    start, entries = np.array(row_start, np.int32), np.array(row_block, np.int32)
     a = np.array(coef, np.float64)
     blocks = np.arange(len(racks) + 1, dtype=np.int32) if block_start is None else np.array(block_start, np.int32)
-    _check(racks, len(classes), blocks, start, of_row, a)
+    _check(racks, len(classes), blocks, start, entries, a)
     knots = _knots(curves)
     gang_rack, gang_start = _group(racks, len(classes))
     structure: dict[str, Any] = {
@@ -71,7 +71,7 @@ def build_topology(
         "gang_start": gang_start,
         "gang_rack": gang_rack,
         "row_start": start,
-        "row_block": of_row,
+        "row_block": entries,
         "block_start": blocks,
         "knots": knots,
     }
@@ -80,19 +80,19 @@ def build_topology(
     indices = {name: structure[name].view(np.uint32) for name in ("gang_rack", "row_block")} | {"block_of": block_of}
     scratch = _scratch(len(racks), len(size), len(classes), len(start) - 1, len(a), knots.shape[1])
     work = Work(**{**structure, **indices}, **scratch)
-    work.tally[ENTRIES] = size[of_row].sum()
+    work.tally[ENTRIES] = size[entries].sum()
     return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
 
 
-def _check(racks: Ints, n_gang: int, blocks: Ints, start: Ints, of_row: Ints, a: Floats) -> None:
+def _check(racks: Ints, n_gang: int, blocks: Ints, start: Ints, entries: Ints, a: Floats) -> None:
     """FillError unless the index arrays fit together."""
     if racks.size and not 0 <= racks.min() <= racks.max() < n_gang:
         raise FillError("gang_of names a gang that is not there")
     if not blocks.size or blocks[0] != 0 or blocks[-1] != len(racks) or (np.diff(blocks) < 1).any():
         raise FillError("block_start does not part the racks into blocks")
-    if not start.size or start[0] != 0 or start[-1] != len(of_row) or (np.diff(start) < 0).any():
+    if not start.size or start[0] != 0 or start[-1] != len(entries) or (np.diff(start) < 0).any():
         raise FillError("row_start does not span row_block")
-    if len(of_row) != len(a) or (of_row.size and not 0 <= of_row.min() <= of_row.max() < len(blocks) - 1):
+    if len(entries) != len(a) or (entries.size and not 0 <= entries.min() <= entries.max() < len(blocks) - 1):
         raise FillError("row_block names a block that is not there, or does not match coef")
     if not (np.isfinite(a) & (a >= 0.0)).all():
         raise FillError("a coefficient is negative or unknown")

@@ -6,6 +6,7 @@ import pytest
 from controller.kernels.fill import fill
 from sim.lab.bench.allocate import NOTES, bench_allocate, lowest_level
 from sim.lab.bench.instances import (
+    LINE,
     SEGMENTS,
     Colossus,
     Problem,
@@ -92,3 +93,15 @@ def test_the_benchmark_says_what_it_measured() -> None:
     assert figures["ratio_highs"] > 20.0
     assert len(figures["scaling"]) > 4
     np.testing.assert_allclose(figures["highs_level_by_filling"], figures["highs_level"], rtol=1e-6)
+
+
+def test_what_counts_rack_by_rack_refuses_racks_in_blocks(problem: Problem) -> None:
+    blocks = leaves(sized(problem, 0.02), 2_000, 64, np.random.default_rng(1))
+    for misread in (
+        lambda: pressed(blocks, np.random.default_rng(1)),
+        lambda: sized(blocks, 2.0),
+        lambda: first_lp(blocks),
+    ):
+        with pytest.raises(ValueError, match="in blocks"):
+            misread()
+    assert 0.0 < first_lp(with_curves(unshared(blocks), (LINE,)))[1] <= 1.0

@@ -93,6 +93,13 @@ def coefficients(problem: Problem) -> Floats:
     return problem.topology.coef if given is None else given
 
 
+def by_rack(problem: Problem) -> tuple[FillInputs, FillTopology, Floats]:
+    """Inputs, topology and coefficients where every rack is a block of its own; ValueError where one is not."""
+    if len(problem.topology.block_start) != len(problem.topology.gang_of) + 1:
+        raise ValueError("racks in blocks: take them apart first (`unshared`)")
+    return problem.inputs, problem.topology, coefficients(problem)
+
+
 def nonzeros(problem: Problem) -> int:
     """Of the matrix of rows and leaves."""
     t = problem.topology
@@ -114,7 +121,7 @@ def with_curves(problem: Problem, curves: tuple[Curve, ...]) -> Problem:
 
 def pressed(problem: Problem, rng: np.random.Generator, least: float = 0.7, most: float = 1.5) -> Problem:
     """Each row may have at most `least` to `most` of what its racks, at their own ceilings, want above their floors."""
-    i, t, coef = problem.inputs, problem.topology, coefficients(problem)
+    i, t, coef = by_rack(problem)
     row = np.repeat(np.arange(len(i.limit_w)), np.diff(t.row_start))
     highest_w = np.maximum(np.minimum(i.demand_w, i.ceiling_w), i.floor_w)
     low_w, high_w = (np.bincount(row, coef * w[t.row_block], len(i.limit_w)) for w in (i.floor_w, highest_w))
@@ -131,7 +138,7 @@ def jittered(problem: Problem, rng: np.random.Generator, share: float) -> FillIn
 
 def thinned(problem: Problem, present: int, entries: int) -> Problem:
     """All rows of the present state and an even part of those of losses, so that `entries` are not exceeded."""
-    i, t, coef = problem.inputs, problem.topology, coefficients(problem)
+    i, t, coef = by_rack(problem)
     size = np.diff(t.row_start)
     lost, every = np.arange(present, len(size)), 1
     while size[:present].sum() + size[lost[::every]].sum() > entries and every < len(lost):
@@ -194,19 +201,20 @@ def sized(problem: Problem, share: float) -> Problem:
 
 
 def _copies(problem: Problem, count: int) -> Problem:
-    i, t = problem.inputs, problem.topology
+    i, t, coef = by_rack(problem)
     racks, gangs, entries = len(t.gang_of), len(t.gang_class), len(t.row_block)
     copy = np.arange(count)[:, None]
     start = np.append(0, (t.row_start[1:] + copy * entries).ravel())
     gang_of, row_block = (t.gang_of + copy * gangs).ravel(), (t.row_block + copy * racks).ravel()
     given = FillInputs(*(np.tile(values, count) for values in vars(i).values() if values is not None))
-    coef = np.tile(coefficients(problem), count)
-    topology = build_topology(gang_of, np.tile(t.gang_class, count), start, row_block, coef, problem.curves)
+    topology = build_topology(
+        gang_of, np.tile(t.gang_class, count), start, row_block, np.tile(coef, count), problem.curves
+    )
     return Problem(topology, problem.curves, given)
 
 
 def _part(problem: Problem, share: float) -> Problem:
-    i, t, coef = problem.inputs, problem.topology, coefficients(problem)
+    i, t, coef = by_rack(problem)
     racks = round(share * len(t.gang_of))
     row = np.repeat(np.arange(len(i.limit_w)), np.diff(t.row_start))
     kept = t.row_block < racks

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from controller.kernels.fill import Curve
 from drivers.clock import RealClock
-from sim.lab.bench.instances import Problem, coefficients
+from sim.lab.bench.instances import Problem, by_rack
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def first_lp(problem: Problem) -> tuple[float, float]:
     """
     import highspy
 
-    i, t = problem.inputs, problem.topology
+    i, t, coef = by_rack(problem)
     racks, rows = len(t.gang_of), len(i.limit_w)
     rack, at_w, per_level_w = _lines(problem)
     lp: Any = highspy.HighsLp()
@@ -49,7 +49,7 @@ def first_lp(problem: Problem) -> tuple[float, float]:
     lp.a_matrix_.start_ = np.append(t.row_start, len(t.row_block) + 2 * np.arange(1, len(rack) + 1))
     lp.a_matrix_.index_ = np.append(t.row_block, np.column_stack((rack, np.full(len(rack), racks))).ravel())
     pairs = np.column_stack((np.ones(len(rack)), -1e-3 * per_level_w))
-    lp.a_matrix_.value_ = np.append(coefficients(problem), pairs.ravel())
+    lp.a_matrix_.value_ = np.append(coef, pairs.ravel())
     highs: Any = highspy.Highs
     h = highs()
     h.setOptionValue("output_flag", False)
@@ -89,10 +89,10 @@ def phase_one_qp(problem: Problem) -> float:
     import clarabel
     from scipy import sparse
 
-    i, t = problem.inputs, problem.topology
+    i, t, coef = by_rack(problem)
     racks, rows = len(t.gang_of), len(i.limit_w)
     most_w = np.maximum(np.minimum(i.demand_w, i.ceiling_w), i.floor_w)
-    a = sparse.csr_array((coefficients(problem), t.row_block, t.row_start), shape=(rows, racks))
+    a = sparse.csr_array((coef, t.row_block, t.row_start), shape=(rows, racks))
     finite = np.isfinite(i.limit_w)
     one = sparse.eye_array(racks, format="csr")
     stacked = sparse.csc_matrix(sparse.vstack((a[finite], one, -one)))
