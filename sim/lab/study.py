@@ -24,6 +24,7 @@ from drivers.clock import perf_s
 from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
 from sim.lab.rivals import OBJECTIVES, factory_of
+from sim.lab.rivals.static import provision
 from sim.lab.scores import Scores
 from sim.plant.base import PlantError
 from sim.plant.events import Scenario
@@ -100,6 +101,7 @@ def run_case(case: Case) -> Run:
         return said | {"skipped": str(error)}
     except Exception:
         return said | {"failed": traceback.format_exc()}
+    provision(lock.plant, lock.plan)
     try:
         scores = Scores(lock, case.scenario)
         for _ in range(case.seconds):

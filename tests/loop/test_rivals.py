@@ -13,6 +13,8 @@ from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
 from sim.lab.rivals import OBJECTIVES, POLICIES, Layout, PolicyError, Seen, factory_of
+from sim.lab.rivals.policy import layout_of
+from sim.lab.rivals.static import provision, shares
 from sim.plant.plant import Plant
 from sim.scenarios import load_scenario
 
@@ -54,6 +56,25 @@ def test_a_rivals_caps_are_in_force_within_a_second_and_stay(hall: Site, policy:
     assert (holder.epoch == 1).all()
     assert (holder.expiry_s > lock.clock.now_s()).all()
     assert lock.plant.agents.refused == 0
+
+
+@pytest.mark.parametrize("policy", ["fair", "static"])
+def test_a_policy_takes_over_a_site_at_work_without_a_bump(hall: Site, policy: str) -> None:
+    lock = LockStep(hall, load_scenario("steady"), policy=policy)
+    safe_w = lock.plant.agents.holder.in_force_w.copy()
+    provision(lock.plant, lock.plan)
+    found_w = np.floor(lock.plan.max_w * shares(layout_of(lock.plan, lock.wires.inventory)))
+    before_w = lock.plant.agents.holder.in_force_w.copy()
+    assert (before_w == found_w).all()
+    assert before_w.sum() > 1.05 * safe_w.sum()
+    for _ in range(20):
+        lock.cycle()
+        after_w = lock.plant.agents.holder.in_force_w
+        assert (np.abs(after_w - before_w) <= 0.02 * lock.plan.max_w).all()
+        before_w = after_w.copy()
+    assert (lock.plant.agents.holder.epoch == 1).all()
+    with pytest.raises(ValueError, match="just begun"):
+        provision(lock.plant, lock.plan)
 
 
 @pytest.mark.parametrize("policy", RIVALS)

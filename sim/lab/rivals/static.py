@@ -3,7 +3,10 @@
 import numpy as np
 
 from controller.frames import Floats
-from sim.lab.rivals.policy import Layout, Seen
+from controller.plan import Plan
+from drivers.lease import Lease
+from sim.lab.rivals.policy import Layout, Seen, layout_of
+from sim.plant.plant import Plant
 
 
 class Static:
@@ -32,3 +35,25 @@ def shares(layout: Layout) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = room_w / layout.rows.dot(layout.max_w)
     return np.minimum(layout.rows.rack_min(np.nan_to_num(share, nan=np.inf), len(layout.max_w)), 1.0)
+
+
+def provision(plant: Plant, plan: Plan) -> None:
+    """The site as some policy takes it over: every rack holds the cap that the design leaves it, by a lease of old."""
+    caps_w = np.floor(plan.max_w * shares(layout_of(plan, plant.inventory))).astype(np.int64)
+    control, holder = plan.site.control, plant.agents.holder
+    for group in plant.agents.groups.values():
+        racks = group.racks
+        lease = Lease(
+            group=group.name,
+            roster=group.roster,
+            epoch=0,
+            seq=1,
+            ttl_s=control.lease_ttl_s,
+            decay_s=control.lease_decay_s,
+            echo=holder.beat[racks],
+            cap_w=caps_w[racks],
+            safe_cap_w=holder.safe_cap_w[racks],
+        )
+        refused = plant.accept_lease(lease)
+        if len(refused) != len(racks) or refused.any():
+            raise ValueError(f"{group.name}: refused; only a plant that has just begun takes a lease of before")
