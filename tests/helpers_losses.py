@@ -41,6 +41,11 @@ class After:
             return True
         return node.kind == "ups" and not self.drained
 
+    def path(self, name: str) -> list[str]:
+        """Where a node's power comes from, up to a feed."""
+        above = self.fed.get(name, self.nodes[name].parent)
+        return [name, *(self.path(above) if above else [])]
+
     def riding(self) -> set[str]:
         """UPS on battery."""
         return {
@@ -152,7 +157,8 @@ def _close(site: Site, lost: str, state: After, begin_s: float, out: list[tuple[
             for tie in (s for s in ties if s.transfer_s <= at_s):
                 for bus, source in ((tie.a, tie.b), (tie.b, tie.a)):
                     sound = bus != lost or kinds[bus] in ("substation", "transformer")
-                    if sound and bus not in fed and not state.live(bus) and state.live(source):
+                    own = bus in After(site, fed=fed).path(source)
+                    if sound and not own and bus not in fed and not state.live(bus) and state.live(source):
                         fed[bus], more = source, True
             state = After(site, state.lost, fed, state.drained)
         if state.fed != before.fed:

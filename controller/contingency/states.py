@@ -7,11 +7,12 @@ R2 a UPS whose input dies runs on its battery, its rating for `ups_battery_s`; t
 R3 a UPS that is lost is dead at its output: its bypass is not counted on.
 R4 a tie closes when its bus has had no voltage for transfer_s and the other has; a substation's or transformer's bus
    is sound when it is lost itself, that of a switchboard, busway or UPS is not.
+   Never onto what its source hangs on itself: a UPS does not feed its own input.
 R5 what is fed from dead nodes only is dead with them.
 Every case is followed twice: with all ties that may close, and with none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from controller.contingency.building import Building
@@ -92,7 +93,8 @@ def _transfer(
         for one, other, delay_s, tie in b.ties:
             for bus, source in ((one, other), (other, one)) if delay_s <= transfer_s else ():
                 sound = bus not in lost or b.winding[bus]
-                if bus in state.dead and source not in state.dead and sound and bus not in fed:
+                waits = bus in state.dead and source not in state.dead and sound and bus not in fed
+                if waits and not _hangs_on(b, fed, source, bus):
                     fed[bus] = source
                     closed.append(tie)
         if len(closed) == before:
@@ -102,6 +104,13 @@ def _transfer(
         return state, False
     words = closed[0] if len(closed) == 1 else f"{len(closed)} ties"
     return replace(state, name=_and(state.name, f"{words} closed"), at_s=begin_s + transfer_s), True
+
+
+def _hangs_on(b: Building, fed: Mapping[int, int], node: int, above: int) -> bool:
+    """Whether `node` gets its power from `above`, through ties as they are."""
+    while node >= 0 and node != above:
+        node = fed.get(node, int(b.parent[node]))
+    return node == above
 
 
 def _settle(b: Building, lost: frozenset[int], state: State, *, drained: bool) -> State:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from controller.contingency import Losses, Stage, compile_losses
 from drivers.site.load import resolve_site
-from drivers.site.model import Site
+from drivers.site.model import Site, Switch
 
 
 def recharge(site: Site, losses: Losses, case: int, stage: Stage, after: After) -> dict[str, float]:
@@ -216,3 +216,18 @@ def test_at_other_shares_a_rack_that_moves_whole_still_moves_whole() -> None:
     key = dict(zip(cells, built.delta.dot(watts), strict=True))
     for d, k in enumerate(zip(moved.delta_case, moved.delta_stage, moved.delta_node, strict=True)):
         assert moved.delta.dot(watts)[d] == pytest.approx(key.get(k, 0.0))
+
+
+def test_no_tie_closes_onto_what_its_source_hangs_on() -> None:
+    """A UPS on battery could feed its own input through two ties: one alone closes."""
+    ties = tuple(
+        Switch(id=f"tie-{a}-{b}", kind="tie", a=a, b=b, normal="open", transfer_s=1.0)
+        for a, b in (("msa", "u1"), ("sub1", "msa"))
+    )
+    site = tiny_site(switches=ties)
+    losses, at = compile_losses(site), site.node_index
+    stages = next(c for c in losses.cases if c.id == "feed1").stages
+    fed = {pair for s in stages for pair in s.fed}
+    assert fed == {(at["msa"], at["u1"])}
+    assert {pair for _, after in timeline(site, "feed1") for pair in after.fed.items()} == {("msa", "u1")}
+    check_sums(site, losses, np.full(len(site.racks), 60e3))
