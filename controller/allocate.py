@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller import pace, problem, response
+from controller import blind, pace, problem, response
 from controller.corrective import Kit, Prepared, compile_kit
 from controller.frames import Estimate, Floats, Limits, Mode, Proposal, Reason, Shed
 from controller.plan import Plan
@@ -28,6 +28,7 @@ class AllocateState:
     started_s: float
     last_s: float
     cap_w: Floats  # [R] NaN until something is known
+    most_safe_w: Floats  # [R] safe caps that bear the next loss with nobody there
     safe_cap_w: Floats  # [R]
     safe_room_w: Floats  # [K + J]
 
@@ -35,7 +36,7 @@ class AllocateState:
 def begin(plan: Plan, now_s: float) -> AllocateState:
     """Compile the kernel's structures; nothing is proposed yet."""
     nothing = np.full(len(plan.max_w), np.nan)
-    structure = problem.compile_structure(plan)
+    structure, most_safe_w = problem.compile_structure(plan), blind.most_w(plan)
     return AllocateState(
         structure=structure,
         kit=compile_kit(plan),
@@ -43,7 +44,8 @@ def begin(plan: Plan, now_s: float) -> AllocateState:
         started_s=now_s,
         last_s=now_s - CYCLE_S,
         cap_w=nothing,
-        safe_cap_w=plan.safe_cap_w.copy(),
+        most_safe_w=most_safe_w,
+        safe_cap_w=most_safe_w,
         safe_room_w=np.full(len(structure.single), np.nan),
     )
 
@@ -122,4 +124,4 @@ def _safe_caps(
     if fits.all() and spent.all():
         return last.safe_cap_w, solved_w
     target_w = room_w * SAFE_SHARE
-    return problem.safest(plan, last.structure, rows, target_w, ceiling_w, plan.safe_cap_w), target_w
+    return problem.safest(plan, last.structure, rows, target_w, ceiling_w, last.most_safe_w), target_w
