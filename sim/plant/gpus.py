@@ -34,9 +34,9 @@ from sim.plant.gpu_loops import (
 from sim.plant.jobs import JobState
 from sim.plant.network import Gangs, Racks
 
-SPREAD = 0.04  # of a GPU's wish against its rack's mean, one sigma (part to part, load balance; Sinha et al., SC22)
-PLATE_SPREAD = 0.05  # of a plate's conductance, one sigma (contact and flow balance; assumed)
-WIDEST = 3.0  # sigmas
+SPREAD = 0.02  # of a GPU's wish against its rack's mean, one sigma: nodes of 8 differ by 0.7 % (FACTS P.3)
+PLATE_SPREAD = 0.025  # of a plate's conductance, one sigma (contact and flow balance; assumed)
+WIDEST = 2.0  # sigmas: a rack's maker sorts out what would throttle at its warmest supply of 45 C (FACTS D)
 FREE = 4.0  # of nameplate: a GPU whose rack ignores its caps
 LOOK_STEPS = 4
 WARM_LOOKS, WARM_STEPS = 24, 40  # of 10 s each

@@ -15,7 +15,8 @@ from sim.plant.base import DT_S, POWER_FACTOR, Bools, PlantError, ints
 from sim.plant.hydraulics import Hydraulics, compile_hydraulics
 
 RACK_FLUID_TAU_S = 2.0  # FACTS P.7
-JUNCTION_RISE_K = 17.5  # case to junction at nameplate: 0.025 K/W for a 700 W part
+DIE_K_W = 0.025  # case to junction of a die of full size: 17.5 K for a 700 W part
+DIES = {"H100": 1, "H200": 1, "GB200": 2}  # of full size, a GPU's heat by halves (NVIDIA, Blackwell architecture)
 PLATES = {  # by coolant, a and b of R*V = a + b V, least squares over the OCP OAI figure (FACTS P.7) [K lpm/W, K/W]
     "water": (0.00696, 0.01369),
     "pg25": (0.00839, 0.01617),
@@ -174,6 +175,11 @@ def _gangs(site: Site) -> tuple[Ints, Gangs, tuple[str, ...]]:
     return gang, Gangs(np.array([n in training for n in names]), np.bincount(gang, minlength=len(names))), names
 
 
+def junction_rise_k(gpu_model: str) -> float:
+    """From a GPU's case to its junction at nameplate [K]."""
+    return DIE_K_W * GPUS[gpu_model].tdp_w / DIES[gpu_model]
+
+
 def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     racks, index = site.racks, site.node_index
     cdu_index = {c.id: i for i, c in enumerate(site.cdus)}
@@ -191,7 +197,7 @@ def _racks(site: Site, gang_of: Ints, hydraulics: Hydraulics) -> Racks:
     on_gpus = np.minimum(1.0, tdp / heat)  # CPUs, switches and converters have plates of their own
     silicon_j_k = np.array([r.plate_j_per_k for r in racks]) * gpus
     slope, base = np.array([PLATES[site.cdus[c].coolant] for c in cdu]).T
-    base_k_w = base * on_gpus / gpus + JUNCTION_RISE_K / heat
+    base_k_w = base * on_gpus / gpus + np.array([junction_rise_k(r.gpu_model) for r in racks]) / heat
     inlet_weight = slope * hydraulics.cdu_w_lpm_k[cdu]
     return Racks(
         pdu_a=np.array([index[r.pdu_a] for r in racks]),

@@ -13,7 +13,7 @@ from drivers.site.cooling import COOLANTS
 from drivers.site.load import load_site
 from sim.plant.base import DT_S
 from sim.plant.cdu import valve_flow
-from sim.plant.network import JUNCTION_RISE_K
+from sim.plant.network import junction_rise_k
 
 OCP = {  # FACTS P.7, figure 7 of the OAI guideline: L/min a plate -> K/W from case to inlet
     "pg25": {
@@ -69,7 +69,7 @@ def test_case_temperature_of_cold_plates() -> None:
         water = Water("cold_plates")
         for _ in range(400):
             plates(water, at_s, 132e3 * share)
-        rise_k = water.state.silicon_c[0] - 30.0 - JUNCTION_RISE_K * share
+        rise_k = water.state.silicon_c[0] - 30.0 - junction_rise_k(water.site.racks[0].gpu_model) * share
         assert rise_k * smoothed[i] == pytest.approx(ref["rac.casTem.TCas"][i] - 303.15, rel=0.01)
         checked += 1
     assert checked >= 3
@@ -85,7 +85,7 @@ def test_plates_follow_the_ocp_table_at_any_flow(coolant: str) -> None:
         s.cdu_supply_c[:], s.cdu_flow_lpm[:] = 30.0, lpm * plates_n
         for _ in range(800):
             water.cool(np.full(2, 66e3))
-        rise_k = s.silicon_c[0] - 30.0 - JUNCTION_RISE_K
+        rise_k = s.silicon_c[0] - 30.0 - junction_rise_k(site.racks[0].gpu_model)
         assert rise_k / (132e3 / plates_n) == pytest.approx(k_w, rel=0.02 if lpm > 0.4 else 0.05), lpm
 
 

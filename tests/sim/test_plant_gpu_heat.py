@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.points import Floats
+from drivers.site.load import resolve_site
 from sim.plant.base import DT_S
 from sim.plant.gpu_loops import LEAK_PER_K, SHUTDOWN_C, THROTTLE_C
+from sim.plant.gpus import start_gpus
+from sim.plant.network import compile_network
 from sim.plant.plant import Plant
 
 MILD = {"dry_bulb_c": 25.0, "depression_k": 8.0, "swing_k": 0.0}
@@ -120,3 +123,21 @@ def test_a_rack_without_flow_loses_its_gpus_one_by_one() -> None:
     assert 0 < lost[-1] <= 64
     assert len(set(lost)) > 3
     assert not plant.gpus.lost[1:].any()
+
+
+@pytest.mark.parametrize("name", ["hall", "colossus"])
+def test_no_gpu_throttles_at_nameplate_on_the_warmest_water_that_racks_accept(name: str) -> None:
+    """Makers promise it up to 45 C (FACTS D); each GPU at rest by its own power and plate, leakage included."""
+    site = resolve_site(name)
+    network = compile_network(site)
+    racks, rng = network.racks, np.random.default_rng(1)
+    gpus = start_gpus(racks, racks.max_w, np.zeros(len(racks.max_w)), rng, own_caps=False)
+    warmer_k = site.control.supply_max_c - network.hydraulics.cdu_set_c[racks.cdu]
+    own_k = racks.base_k_w * racks.liquid_share * racks.max_w  # from coolant to silicon, of the rack's mean
+    mean_c = racks.design_c + warmer_k
+    ratio = gpus.wish.astype(float) / gpus.plate
+    hottest = np.maximum.reduceat(ratio, gpus.start[:-1]) / (np.add.reduceat(ratio, gpus.start[:-1]) / racks.gpus)
+    hot_c = mean_c + (hottest - 1.0) * own_k
+    assert hot_c.max() < THROTTLE_C
+    assert hot_c.max() > THROTTLE_C - 4.0  # and there is little to spare
+    assert (hottest > 1.02).all()
