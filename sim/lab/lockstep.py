@@ -48,7 +48,7 @@ class MemoryWires:
         self.inventory = plant.inventory
         self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
-        self.heard: Callable[[Lease], None] = lambda _: None  # who listens to what is published
+        self.heard: Callable[[Lease], None] | None = None  # who listens to what is published
         self._plant = plant
         self._table = self.inventory.table()
 
@@ -80,10 +80,15 @@ class MemoryWires:
         """Hand leases to the agents at once; nothing arrives while the broker is gone."""
         if not self.reports:
             return 0
-        for command in commands:
-            if isinstance(command, CapCommand):
-                self.heard(command.lease)
-                self._plant.accept_lease(command.lease)
+        leases = [command.lease for command in commands if isinstance(command, CapCommand)]
+        if self.heard is not None:
+            for lease in leases:
+                self.heard(lease)
+        if len({lease.group for lease in leases}) == len(leases):
+            self._plant.accept_leases(leases)
+        else:  # of two for one rack the second counts
+            for lease in leases:
+                self._plant.accept_lease(lease)
         return len(commands)
 
     def health(self) -> Sequence[LinkHealth]:
