@@ -60,7 +60,7 @@ def actuate(
     order = [int(g) for g in np.argsort(-lowered, kind="stable") if due[g]]
     caps, safes = cap_w.astype(np.int64), safe_w.astype(np.int64)
     extra = {"shed": rungs, "gpu_cap_w": orders.gpu_cap_w}
-    commands = tuple(CapCommand(ledger.lease(last.groups[g], caps, safes, now_s, **extra)) for g in order)
+    commands = tuple(map(CapCommand, ledger.leases([last.groups[g] for g in order], caps, safes, now_s, **extra)))
     sent = due[last.group_of]
     state = ActuateState(
         last.groups,

@@ -23,10 +23,14 @@ class Guarantees:
     tenant_of: Ints  # [R] -1: of a tenant without one, or nobody's
     guarantee_w: Floats  # [T]
     row: Ints  # [T] row of the filling that sums the tenant's racks, -1 where it has none (one rack)
+    filling: FillTopology | None = None  # of this stage alone: each filling's guess then serves its next one
 
 
-def guarantees(plan: Plan, kept: Ints) -> Guarantees | None:
-    """The guarantees of a site, None if there are none; `kept` [K'] is the plan's row of each row of the filling."""
+def guarantees(plan: Plan, kept: Ints, filling: FillTopology | None = None) -> Guarantees | None:
+    """The guarantees of a site, None if there are none; `kept` [K'] is the plan's row of each row of the filling.
+
+    The stage gets a twin of `filling`.
+    """
     tenants = np.flatnonzero(plan.tenant_guarantee_w > 0.0)
     if not len(tenants):
         return None
@@ -36,7 +40,8 @@ def guarantees(plan: Plan, kept: Ints) -> Guarantees | None:
     rows = plan.tenant_row.start + tenants
     for i, row in enumerate(rows):
         tenant_of[plan.rows.racks[plan.rows.indptr[row] : plan.rows.indptr[row + 1]]] = i
-    return Guarantees(tenant_of, plan.tenant_guarantee_w[tenants], place[rows])
+    own = None if filling is None else filling.twin()
+    return Guarantees(tenant_of, plan.tenant_guarantee_w[tenants], place[rows], own)
 
 
 def guarantee_stage(promised: Guarantees | None, topology: FillTopology, inputs: FillInputs) -> Floats:
@@ -58,7 +63,8 @@ def guarantee_stage(promised: Guarantees | None, topology: FillTopology, inputs:
     least_w = np.maximum(inputs.floor_w, np.where(gpus, inputs.other_w, 0.0))
     demand_w = np.where(mine, inputs.demand_w, least_w)
     first = replace(inputs, floor_w=least_w, demand_w=demand_w, ceiling_w=ceiling_w, limit_w=limit_w)
-    return np.asarray(np.maximum(fill(topology, first).power_w, inputs.floor_w))
+    filling = topology if promised.filling is None else promised.filling
+    return np.asarray(np.maximum(fill(filling, first).power_w, inputs.floor_w))
 
 
 def served(

@@ -53,14 +53,15 @@ def compile_structure(plan: Plan) -> Structure:
     entry = ~single[rows.of_entry]
     curves, curve_of = rack_curves(plan)
     shared = (start, rows.racks[entry], rows.coeff[entry], curves)
+    served = build_topology(plan.gang_of, plan.gang_class, *shared)
     return Structure(
         kept=kept,
         single=single,
         entry=entry,
-        served=build_topology(plan.gang_of, plan.gang_class, *shared),
+        served=served,
         surplus=build_topology(np.arange(len(plan.max_w)), np.zeros(len(plan.max_w)), *shared),
         curve_of=curve_of,
-        promised=guarantees(plan, kept),
+        promised=guarantees(plan, kept, served),
         weight=_weights(plan),
     )
 

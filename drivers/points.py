@@ -46,8 +46,9 @@ class PointTable:
 
     def put(self, slots: Ints | slice, value: Floats, quality: Qualities | int, time_s: Floats | float) -> None:
         """Store values; a NaN never counts as GOOD."""
+        given = np.asarray(quality, dtype=np.uint8)
         self.value[slots] = value
-        self.quality[slots] = np.where(np.isnan(value), np.maximum(quality, Quality.BAD), quality)
+        self.quality[slots] = np.where(np.isnan(value), np.maximum(given, np.uint8(Quality.BAD)), given)
         self.time_s[slots] = time_s
 
     def snapshot(self, now_s: float) -> Snapshot:
@@ -62,6 +63,8 @@ class PointTable:
         return self.value[slots], self._aged(slots, now_s)
 
     def _aged(self, slots: Ints | slice, now_s: float) -> Qualities:
-        quality = self.quality[slots]
-        old = (quality < Quality.STALE) & (now_s - self.time_s[slots] > self.max_age_s[slots])
-        return np.where(old, np.uint8(Quality.STALE), quality)
+        quality = self.quality[slots].copy()
+        old = now_s - self.time_s[slots] > self.max_age_s[slots]
+        if old.any():
+            quality[old & (quality < Quality.STALE)] = Quality.STALE
+        return quality

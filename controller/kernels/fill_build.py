@@ -1,7 +1,7 @@
 """Index arrays of the filling, made once per site: gangs, rows both ways, curves, scratch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
@@ -41,6 +41,14 @@ class FillTopology:
     knots: Floats
     work: Work = field(repr=False, compare=False)
     lock: Lock = field(repr=False, compare=False)
+
+    def twin(self) -> "FillTopology":
+        """The same structure with scratch and a guess of its own."""
+        w = self.work
+        sizes = (len(w.gang_of), len(w.block_w), len(w.gang), len(w.load_w), len(self.coef), self.knots.shape[1])
+        work = w._replace(**_scratch(*sizes))
+        work.tally[ENTRIES] = w.tally[ENTRIES]
+        return replace(self, work=work, lock=Lock())
 
 
 def build_topology(

@@ -1,10 +1,11 @@
 """The agents' side of leases: what each rack may draw, now, from what it has accepted."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
 
-from drivers.lease.message import BOOT_SHIFT, MAX_CAP_W, NO_GPU, Floats, Group, Ints, Lease, Report, Shed
+from drivers.lease.message import BOOT_SHIFT, MAX_CAP_W, NO_GPU, Bools, Floats, Group, Ints, Lease, Report, Shed
 
 BEAT_S = 1.0
 SLOWEST, FASTEST = 1.0, 0.4  # share of the decay time that a rack takes, drawn once per rack
@@ -75,28 +76,43 @@ class Holder:
 
     def accept(self, lease: Lease, racks: Ints, now_s: float) -> Ints:
         """Offer a lease to `racks` (positions, in roster order); a Refusal per rack, ACCEPTED where it now holds."""
-        age = self._beats(racks, now_s) - lease.echo
+        return self.accept_all((lease,), (racks,), now_s)
+
+    def accept_all(self, leases: Sequence[Lease], members: Sequence[Ints], now_s: float) -> Ints:
+        """Offer leases at once, each to its `members` (racks as in `accept`; no rack twice); refusals in that order."""
+        sizes = [len(x) for x in members]
+        racks = np.concatenate(members)
+        ttl_s, seq, given = (np.repeat([getattr(m, x) for m in leases], sizes) for x in ("ttl_s", "seq", "epoch"))
+        age = self._beats(racks, now_s) - np.concatenate([m.echo for m in leases])
         # A beat lasts one period: counting its end keeps the window at one TTL from the beat's start.
-        in_time = (age >= 0) & ((age + 1) * BEAT_S <= lease.ttl_s)
+        in_time = (age >= 0) & ((age + 1) * BEAT_S <= ttl_s)
         epoch = self.epoch[racks]
         refusal = np.where(in_time, ACCEPTED, ECHO)
-        refusal[(lease.epoch == epoch) & (lease.seq <= self.seq[racks])] = SEQUENCE
-        refusal[lease.epoch < epoch] = EPOCH
-        taken = refusal == ACCEPTED
+        refusal[(given == epoch) & (seq <= self.seq[racks])] = SEQUENCE
+        refusal[given < epoch] = EPOCH
+        all_of_them = bool((refusal == ACCEPTED).all())
+        taken: slice | Bools = slice(None) if all_of_them else refusal == ACCEPTED
         rows = racks[taken]
-        self.epoch[rows] = lease.epoch
-        self.seq[rows] = lease.seq
-        self.cap_w[rows] = np.minimum(lease.cap_w[taken], self.max_w[rows])
-        self.safe_cap_w[rows] = np.minimum(lease.safe_cap_w[taken], self.safest_w[rows])
-        self.shed[rows] = 0 if lease.shed is None else np.minimum(lease.shed[taken], self.last_rung)
+        caps_w, safes_w = (np.concatenate([getattr(m, x) for m in leases])[taken] for x in ("cap_w", "safe_cap_w"))
+        self.epoch[rows], self.seq[rows] = given[taken], seq[taken]
+        self.cap_w[rows] = np.minimum(caps_w, self.max_w[rows])
+        self.safe_cap_w[rows] = np.minimum(safes_w, self.safest_w[rows])
+        self.shed[rows] = np.minimum(_rungs(leases, sizes)[taken], self.last_rung)
         self.gpu_cap_w[rows] = NO_GPU
-        if lease.gpu_cap_w is not None:
-            width = min(lease.gpu_cap_w.shape[1], self.gpu_cap_w.shape[1])
-            self.gpu_cap_w[rows, :width] = lease.gpu_cap_w[taken, :width]
-        self.expiry_s[rows] = now_s + lease.ttl_s
-        self.decay_s[rows] = lease.decay_s
+        self.expiry_s[rows] = now_s + ttl_s[taken]
+        self.decay_s[rows] = np.repeat([m.decay_s for m in leases], sizes)[taken]
         self.in_force_w[rows] = self.cap_w[rows]
+        self._take_gpus(leases, members, refusal == ACCEPTED)
         return refusal
+
+    def _take_gpus(self, leases: Sequence[Lease], members: Sequence[Ints], taken: Bools) -> None:
+        """Caps of single GPUs, where a lease has them and its racks have `taken` it."""
+        end = 0
+        for lease, racks in zip(leases, members, strict=True):
+            own, end = taken[end : end + len(racks)], end + len(racks)
+            if lease.gpu_cap_w is not None:
+                width = min(lease.gpu_cap_w.shape[1], self.gpu_cap_w.shape[1])
+                self.gpu_cap_w[racks[own], :width] = lease.gpu_cap_w[own, :width]
 
     def step(self, now_s: float) -> Floats:
         """Bring heartbeats and caps to `now_s` [s, monotonic]; the caps in force [W]."""
@@ -143,3 +159,11 @@ class Holder:
         ran = np.floor((now_s - self.start_s[racks]) / BEAT_S).astype(np.int64)
         beats: Ints = self.first_beat[racks] + np.maximum(ran, 0)
         return beats
+
+
+def _rungs(leases: Sequence[Lease], sizes: Sequence[int]) -> Ints:
+    """Rungs that the leases give, none where a lease says nothing of them [racks of all leases]."""
+    if all(lease.shed is None for lease in leases):
+        return np.zeros(sum(sizes), dtype=np.int64)
+    none = (np.zeros(size, dtype=np.int64) for size in sizes)
+    return np.concatenate([x if m.shed is None else m.shed for m, x in zip(leases, none, strict=True)])

@@ -1,5 +1,7 @@
 """The sender's side of leases: what each rack may draw at most, from what was sent, confirmed and measured."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from drivers.lease.message import BOOT_SHIFT, MAX_COUNT, Bools, Floats, Group, Ints, Lease
@@ -61,38 +63,67 @@ class Ledger:
         `shed` [racks] are rungs (Shed), a shed rack's cap is its power there; `gpu_cap_w` [racks, GPUs], NO_GPU beyond
         a rack's. Neither changes what a rack is charged: that is its cap.
         """
-        self.seq += 1
-        racks = group.racks
-        message = Lease(
-            group=group.name,
-            roster=group.roster,
-            epoch=self.epoch,
-            seq=self.seq,
-            ttl_s=self.ttl_s,
-            decay_s=self.decay_s,
-            echo=self.beat[racks],
-            cap_w=cap_w[racks].astype(np.int64),
-            safe_cap_w=safe_cap_w[racks].astype(np.int64),
-            shed=None if shed is None else shed[racks].astype(np.int64),
-            gpu_cap_w=None if gpu_cap_w is None else gpu_cap_w[racks].astype(np.int64),
-        )
-        acceptable = now_s < self.heard_s[racks] + self.ttl_s
-        self._enter(racks[acceptable], message.cap_w[acceptable], message.safe_cap_w[acceptable])
-        return message
+        return self.leases((group,), cap_w, safe_cap_w, now_s, shed=shed, gpu_cap_w=gpu_cap_w)[0]
 
-    def _enter(self, racks: Ints, cap_w: Ints, safe_w: Ints) -> None:
+    def leases(
+        self,
+        groups: Sequence[Group],
+        cap_w: Ints,
+        safe_cap_w: Ints,
+        now_s: float,
+        *,
+        shed: Ints | None = None,
+        gpu_cap_w: Ints | None = None,
+    ) -> list[Lease]:
+        """The next message for each of `groups`, which share no rack, in this order; arguments as in `lease`."""
+        if not groups:
+            return []
+        sizes = np.array([len(g.racks) for g in groups])
+        racks = np.concatenate([g.racks for g in groups])
+        seqs = self.seq + 1 + np.arange(len(groups))
+        self.seq += len(groups)
+        echo, caps_w, safes_w = self.beat[racks], _whole(cap_w[racks]), _whole(safe_cap_w[racks])
+        rungs = None if shed is None else _whole(shed[racks])
+        gpus_w = None if gpu_cap_w is None else _whole(gpu_cap_w[racks])
+        acceptable = now_s < self.heard_s[racks] + self.ttl_s
+        entered = (racks, np.repeat(seqs, sizes), caps_w, safes_w)
+        self._enter(*(entered if acceptable.all() else (x[acceptable] for x in entered)))
+        messages, end = [], 0
+        for group, seq, size in zip(groups, seqs.tolist(), sizes.tolist(), strict=True):
+            own = slice(end, end + size)
+            end += size
+            message = Lease(
+                group=group.name,
+                roster=group.roster,
+                epoch=self.epoch,
+                seq=seq,
+                ttl_s=self.ttl_s,
+                decay_s=self.decay_s,
+                echo=echo[own],
+                cap_w=caps_w[own],
+                safe_cap_w=safes_w[own],
+                shed=None if rungs is None else rungs[own],
+                gpu_cap_w=None if gpus_w is None else gpus_w[own],
+            )
+            messages.append(message)
+        return messages
+
+    def _enter(self, racks: Ints, seq: Ints, cap_w: Ints, safe_w: Ints) -> None:
         at = self._next[racks]
-        self._merge(at, (at + 1) % DEPTH, racks)
-        self._seq[at, racks] = self.seq
+        after = (at + 1) % DEPTH
+        self._merge(at, after, racks)
+        self._seq[at, racks] = seq
         self._cap_w[at, racks] = cap_w
         self._safe_w[at, racks] = safe_w
         self._until_s[at, racks] = self.heard_s[racks] + 2.0 * self.ttl_s + self.decay_s
-        self._next[racks] = (at + 1) % DEPTH
+        self._next[racks] = after
         self.safe_w[racks] = np.maximum(self.safe_w[racks], safe_w)
 
     def _merge(self, old: Ints, young: Ints, racks: Ints) -> None:
         """Fold a live entry that is about to be overwritten into the next one, pessimistically."""
         live = self._seq[old, racks] > self._dead_seq[racks]
+        if not live.any():
+            return
         old, young, racks = old[live], young[live], racks[live]
         for ring in (self._cap_w, self._safe_w, self._until_s):
             ring[young, racks] = np.maximum(ring[young, racks], ring[old, racks])
@@ -140,10 +171,10 @@ class Ledger:
 
     def _tighten_safe(self, racks: Bools) -> None:
         """Of `racks` that confirmed a lease, the safe cap they hold is that lease's or a later one's."""
-        some = (self._seq >= self._dead_seq).any(axis=1)
-        seq, dead_seq = self._seq[some], self._dead_seq
-        held = np.max(np.where(seq >= dead_seq, self._safe_w[some], -np.inf), axis=0, initial=-np.inf)
-        found = racks & (seq == dead_seq).any(axis=0)
+        held, found = np.full(len(racks), -np.inf), np.zeros(len(racks), dtype=np.bool_)
+        for some, at in self._newest(self._dead_seq, np.flatnonzero(racks)):
+            held[some] = np.maximum(held[some], self._safe_w[at, some])
+            found[some] |= self._seq[at, some] == self._dead_seq[some]
         self.safe_w[found] = held[found]
 
     def sent_w(self, now_s: float) -> Floats:
@@ -151,17 +182,27 @@ class Ledger:
 
         Past its life a lease that was perhaps accepted still leaves the lower of its cap and its safe cap.
         """
-        live = self._live()
-        some = live.any(axis=1)
-        cap_w, safe_w = self._cap_w[some], self._safe_w[some]
-        left = np.where(now_s < self._until_s[some], cap_w, np.minimum(cap_w, safe_w))
-        result: Floats = np.max(np.where(live[some], left, -np.inf), axis=0, initial=-np.inf)
-        return result
+        sent: Floats = np.full(len(self.max_w), -np.inf)
+        for some, at in self._newest(self._dead_seq + 1, np.arange(len(sent))):
+            cap_w = self._cap_w[at, some]
+            left = np.where(now_s < self._until_s[at, some], cap_w, np.minimum(cap_w, self._safe_w[at, some]))
+            sent[some] = np.maximum(sent[some], left)
+        return sent
 
-    def _live(self) -> Bools:
-        """Leases that are not superseded [DEPTH, racks]; few of the ring's rows have any."""
-        live: Bools = self._seq > self._dead_seq
-        return live
+    def _newest(self, least_seq: Ints, racks: Ints) -> Iterator[tuple[Ints, Ints]]:
+        """Racks and places in their rings of the leases from `least_seq` [racks] on, the newest of each rack first.
+
+        Sequences fall from a rack's newest lease backwards, and few of the ring's are not superseded.
+        """
+        at = self._next[racks]
+        for _ in range(DEPTH):
+            at = (at - 1) % DEPTH
+            young = self._seq[at, racks] >= least_seq[racks]
+            if not young.all():
+                racks, at = racks[young], at[young]
+            if not len(racks):
+                return
+            yield racks, at
 
     def charge_w(self, now_s: float, measured_w: Floats, measured_fresh: Bools) -> Floats:
         """What each rack counts in every row at `now_s` [W], from an independent meter's `measured_w` [W].
@@ -177,7 +218,7 @@ class Ledger:
         charge = np.fmax(confirmed_w, sent_w)
         ended = ~in_contact
         if ended.any():
-            ended &= ~((now_s < self._until_s) & self._live()).any(axis=0)
+            ended &= ~((now_s < self._until_s) & (self._seq > self._dead_seq)).any(axis=0)
         meter_confirms = measured_fresh & (measured <= self.safe_w)
         charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
         if now_s < self.unknown_until_s:
@@ -190,3 +231,7 @@ class Ledger:
     def found_w(self) -> Floats:
         """Caps in force by the newest reports [W], whoever sent them; NaN for a rack never heard."""
         return self.confirmed_w.copy()
+
+
+def _whole(values: Ints) -> Ints:
+    return values.astype(np.int64, copy=False)

@@ -48,24 +48,34 @@ class MemoryWires:
         self.inventory = plant.inventory
         self.reports = True  # False: the broker is gone, nothing comes and nothing arrives
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
-        self.heard: Callable[[Lease], None] = lambda _: None  # who listens to what is published
+        self.heard: Callable[[Lease], None] | None = None  # who listens to what is published
         self._plant = plant
         self._table = self.inventory.table()
+        self._seen: tuple[bool, bytes, bytes] | None = None  # who was silent when `_slots` was worked out
+        self._slots: Ints = np.zeros(0, dtype=np.int64)
 
     def snapshot(self, now_s: float) -> Snapshot:
         """Every point at `now_s` [s]; what a silent device shows stays what it was, and ages."""
-        flat = self._plant.measure()
-        for slab in self.inventory.slabs:
-            over_mqtt = slab.profile is None or slab.profile.protocol == "dsx"
-            if over_mqtt and not self.reports:
-                continue
-            heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)
-            points = len(slab.points)
-            slots: Ints | slice = slice(slab.start, slab.start + slab.rows * points)
-            if not heard.all():
-                slots = slab.start + np.flatnonzero(np.repeat(heard, points))
-            self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
+        flat, slots = self._plant.measure(), self._heard()
+        self._table.put(slots, flat[slots], Quality.GOOD, now_s - READ_AGE_S)
         return self.lens(self._table.snapshot(now_s))
+
+    def _heard(self) -> Ints | slice:
+        """Slots of all that answers now; worked out again when that changes."""
+        sensors = self._plant.sensors
+        devices, gateways = sensors.mute()
+        if self.reports and not devices.any() and not gateways.any():
+            return slice(None)
+        seen = (self.reports, devices.tobytes(), gateways.tobytes())
+        if seen != self._seen:
+            there = np.zeros(self.inventory.size, dtype=np.bool_)
+            for slab in self.inventory.slabs:
+                over_mqtt = slab.profile is None or slab.profile.protocol == "dsx"
+                if self.reports or not over_mqtt:
+                    heard = ~sensors.silent(slab)
+                    there[slab.start : slab.stop] = np.repeat(heard, len(slab.points))
+            self._seen, self._slots = seen, np.flatnonzero(there)
+        return self._slots
 
     def forget(self) -> None:
         """Wires of a new process: nothing has been heard yet."""
@@ -80,10 +90,15 @@ class MemoryWires:
         """Hand leases to the agents at once; nothing arrives while the broker is gone."""
         if not self.reports:
             return 0
-        for command in commands:
-            if isinstance(command, CapCommand):
-                self.heard(command.lease)
-                self._plant.accept_lease(command.lease)
+        leases = [command.lease for command in commands if isinstance(command, CapCommand)]
+        if self.heard is not None:
+            for lease in leases:
+                self.heard(lease)
+        if len({lease.group for lease in leases}) == len(leases):
+            self._plant.accept_leases(leases)
+        else:  # of two for one rack the second counts
+            for lease in leases:
+                self._plant.accept_lease(lease)
         return len(commands)
 
     def health(self) -> Sequence[LinkHealth]:

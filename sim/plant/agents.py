@@ -1,6 +1,6 @@
 """The racks' agents: hold leases, obey them, report. The rules themselves are in drivers/lease."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,17 +27,27 @@ class Agents:
 
     def accept(self, lease: Lease, now_s: float) -> Ints:
         """Offer a lease to its group; a Refusal per rack of the message, empty when it meant no group of ours."""
+        return self.accept_all((lease,), now_s)
+
+    def accept_all(self, leases: Sequence[Lease], now_s: float) -> Ints:
+        """Offer leases of different groups at once; what `accept` says of each, one after the other."""
+        ours = [lease for lease in leases if self._means_us(lease)]
+        self.garbled += len(leases) - len(ours)
+        if not ours:
+            return np.empty(0, dtype=np.int64)
+        refusal = self.holder.accept_all(ours, [self.groups[lease.group].racks for lease in ours], now_s)
+        self.refused += int(np.count_nonzero(refusal != int(Refusal.ACCEPTED)))
+        return refusal
+
+    def _means_us(self, lease: Lease) -> bool:
         group = self.groups.get(lease.group)
         try:
             if group is None:
                 raise LeaseError(f"no group {lease.group}")
             group.check(lease)
         except LeaseError:
-            self.garbled += 1
-            return np.empty(0, dtype=np.int64)
-        refusal = self.holder.accept(lease, group.racks, now_s)
-        self.refused += int((refusal != Refusal.ACCEPTED).sum())
-        return refusal
+            return False
+        return True
 
     def step(self, now_s: float) -> Floats:
         """Caps in force [R] at `now_s` [s]."""

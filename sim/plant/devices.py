@@ -7,27 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
-from sim.plant.base import DT_S, Bools, PlantError
+from sim.plant.base import DT_S, KERNEL, Bools, PlantError, ints
 from sim.plant.director import Faults
 from sim.plant.errors import Errors
 from sim.plant.powered import Powered
-from sim.plant.readings import Column, Readings
+from sim.plant.readings import Readings
 
 NOISE = 0.0005  # of a power or flow reading, one sigma
 NOISE_C = 0.02
 SCALED = ("_w", "_va", "_var", "_a", "_lpm")
+PLAIN, GAINS, SHIFTS = range(3)  # what noise does to a point
 
 
 @dataclass(frozen=True)
 class Panel:
     """Things of one table, shown point by point: [things, points]."""
 
+    table: str
     index: Ints
     points: tuple[str, ...]
-    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,37 @@ class _Rows:
     panel: Panel
     device: Ints
     gateway: Ints
+
+
+@dataclass(frozen=True)
+class _Dials:
+    """Where every point of the slabs comes from: `value` holds the columns of the tables end to end [sources]."""
+
+    columns: tuple[tuple[str, str], ...]  # table and point
+    value: Floats
+    source: NDArray[np.int32]  # [points]
+    kind: NDArray[np.int8]  # [points] PLAIN, GAINS or SHIFTS
+    noise: NDArray[np.int32]  # [points] which draw
+    draws: int  # a slab's gains of its rows, its shifts, then the next slab's
+
+
+@KERNEL
+def _turn(
+    shown: Floats,
+    value: Floats,
+    source: NDArray[np.int32],
+    kind: NDArray[np.int8],
+    noise: NDArray[np.int32],
+    drawn: Floats,
+) -> None:
+    """What every dial shows, with its noise; `Sensors.show` says the same of one panel."""
+    for p in range(len(source)):
+        v = value[source[p]]
+        if kind[p] == GAINS:
+            v *= 1.0 + NOISE * drawn[noise[p]]
+        elif kind[p] == SHIFTS:
+            v += NOISE_C * drawn[noise[p]]
+        shown[p] = v
 
 
 class Sensors:
@@ -70,6 +103,26 @@ class Sensors:
             for s in inventory.slabs
             if s.devices
         }
+        self._dials = self._wire()
+
+    def _wire(self) -> _Dials:
+        """Lead every point of the slabs to its column; the slabs of devices stand first and end to end."""
+        first: dict[tuple[str, str], int] = {}
+        source, kind, noise, size, drawn = [], [], [], 0, 0
+        for rows in self._slabs.values():
+            panel, n = rows.panel, len(rows.panel.index)
+            for point in panel.points:
+                if (panel.table, point) not in first:
+                    first[panel.table, point] = size
+                    size += self._readings.size(panel.table)
+            kinds = np.array([_kind(point) for point in panel.points])
+            source.append(panel.index[:, None] + [first[panel.table, point] for point in panel.points])
+            kind.append(np.tile(kinds, (n, 1)))
+            noise.append(drawn + np.arange(n)[:, None] + n * (kinds == SHIFTS))
+            drawn += 2 * n
+        flat = [np.concatenate([ints([]), *(x.ravel() for x in parts)]) for parts in (source, kind, noise)]
+        small = (flat[0].astype(np.int32), flat[1].astype(np.int8), flat[2].astype(np.int32))
+        return _Dials(tuple(first), np.zeros(size), *small, drawn)
 
     def panel(self, ids: Sequence[str], points: Sequence[str]) -> Panel:
         """Prepare to show `points` of the things called `ids`; PlantError on what the plant does not have."""
@@ -78,39 +131,50 @@ class Sensors:
         missing = [p for p in points if p not in columns]
         if missing:
             raise PlantError(f"the plant cannot show {', '.join(missing)} of {ids[0]} and its like")
-        return Panel(index, tuple(points), tuple(columns[p] for p in points))
+        return Panel(table, index, tuple(points))
 
     def show(self, panel: Panel) -> Floats:
         """Readings with noise [things, points]."""
-        shown = np.column_stack([column(panel.index) for column in panel.columns])
+        shown = np.column_stack([self._readings.of(panel.table, point)[panel.index] for point in panel.points])
         gain = 1.0 + NOISE * self._rng.standard_normal(len(panel.index))
         shift = NOISE_C * self._rng.standard_normal(len(panel.index))
         for j, point in enumerate(panel.points):
-            if point.endswith(SCALED):
+            kind = _kind(point)
+            if kind == GAINS:
                 shown[:, j] *= gain
-            elif point.endswith("_c"):
+            elif kind == SHIFTS:
                 shown[:, j] += shift
         return shown
 
     def measure(self, step: int, agents: Floats, gpus: Floats | None = None) -> Floats:
-        """All points [points]: read once per plant step, then the same until the next; NaN is a sentinel."""
+        """All points [points], read-only: read once per plant step, the same until the next; NaN is a sentinel."""
         if step == self._read_at:
-            return self._flat.copy()
+            return self._flat
         was, self._read_at = max(self._read_at, 0), step
         self._readings.refresh()
-        for rows in self._slabs.values():
-            view = rows.slab.view(self._flat)
-            shown = self.show(rows.panel)
-            if self._errors.some:
-                self._err(rows, shown, DT_S * step, DT_S * (step - was))
-            shown[self._faults.sentinel[rows.device]] = np.nan
-            frozen = self._faults.frozen[rows.device]
-            view[~frozen] = shown[~frozen]
+        flat, dials = np.full(len(self._flat), np.nan), self._dials
+        columns = [self._readings.of(*column) for column in dials.columns]
+        np.concatenate((*columns, np.zeros(0)), out=dials.value)
+        drawn = self._rng.standard_normal(dials.draws)
+        _turn(flat[: len(dials.source)], dials.value, dials.source, dials.kind, dials.noise, drawn)
+        if self._errors.some or self._faults.sentinel.any() or self._faults.frozen.any():
+            for rows in self._slabs.values():
+                self._spoil(rows, rows.slab.view(flat), DT_S * step, DT_S * (step - was))
         for name, told in (("agent", agents), ("gpu", gpus)):
             slab = self._inventory.slab(name)
             if slab is not None and told is not None:
-                slab.view(self._flat)[:] = told
-        return self._flat.copy()
+                slab.view(flat)[:] = told
+        flat.flags.writeable = False
+        self._flat = flat
+        return flat
+
+    def _spoil(self, rows: _Rows, shown: Floats, t_s: float, dt_s: float) -> None:
+        """What faults make of a slab's true readings; a frozen device shows what it showed last."""
+        if self._errors.some:
+            self._err(rows, shown, t_s, dt_s)
+        shown[self._faults.sentinel[rows.device]] = np.nan
+        frozen = self._faults.frozen[rows.device]
+        shown[frozen] = rows.slab.view(self._flat)[frozen]
 
     def _err(self, rows: _Rows, shown: Floats, t_s: float, dt_s: float) -> None:
         name, points = rows.slab.name, rows.panel.points
@@ -131,3 +195,8 @@ class Sensors:
         """Devices and gateways that do not answer themselves, by a fault or without power, by position."""
         devices, gateways = self._powered.lit()
         return self._faults.silent | ~devices, self._faults.gateway_silent | ~gateways
+
+
+def _kind(point: str) -> int:
+    """What noise does to a point."""
+    return GAINS if point.endswith(SCALED) else SHIFTS if point.endswith("_c") else PLAIN

@@ -1,6 +1,6 @@
 """The plant as one object: a step of physics, leases in, truth and measurements out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -221,6 +221,10 @@ class Plant:
     def accept_lease(self, lease: Lease) -> Ints:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
         return self.agents.accept(lease, self.start_s + self.t_s)
+
+    def accept_leases(self, leases: Sequence[Lease]) -> Ints:
+        """The same for leases of different groups at once; their refusals one after the other."""
+        return self.agents.accept_all(leases, self.start_s + self.t_s)
 
     def reports(self, part: int = 0, parts: int = 1) -> Iterator[Report]:
         """What the agents say now, a message per lease group; or only every `parts`-th group from `part` on."""

@@ -20,11 +20,11 @@ MEAN_STEPS = round(1.0 / DT_S)
 UNBALANCE = 0.004  # of one phase against the mean, one sigma
 LEAK_BIT = 256.0  # leak in the rack's pan (FACTS A.2, 0x9202 bit 8)
 DISCONNECTED, CONNECTED = 1.0, 3.0  # SunSpec 802 State
-Column = Callable[[Ints], Floats]
+Column = Callable[[], Floats]
 
 
 class Readings:
-    """Columns of each table: a function from positions to values."""
+    """Columns of each table: a function that gives the values of all its things, asked once a moment."""
 
     def __init__(
         self, site: Site, network: Network, elec: ElecState, thermal: ThermalState, rng: np.random.Generator
@@ -48,6 +48,14 @@ class Readings:
             "rack": {r.id: i for i, r in enumerate(site.racks)},
         }
         self.columns = self._all_columns()
+        self._told: dict[tuple[str, str], Floats] = {}
+
+    def of(self, table: str, point: str) -> Floats:
+        """What a point of all things of a table is now, worked out once for all that ask."""
+        told = self._told.get((table, point))
+        if told is None:
+            told = self._told[table, point] = self.columns[table][point]()
+        return told
 
     def take(self, node_w: Floats, rack_w: Floats) -> None:
         """Record the powers of one step."""
@@ -57,10 +65,12 @@ class Readings:
         self._nodes[at], self._racks[at] = node_w, rack_w
         self._energy_wh += np.maximum(node_w, 0.0) * (DT_S / 3600.0)
         self._taken += 1
+        self._told.clear()
 
     def refresh(self) -> None:
         """Form the means that the columns show."""
         self._mean_w = self._nodes.mean(axis=0)
+        self._told.clear()
 
     def rack_mean_w(self) -> Floats:
         """Mean power of each rack over the last second [R]."""
@@ -72,6 +82,10 @@ class Readings:
         worst: Floats = 3.0 * self._phase.max(axis=1)
         return worst
 
+    def size(self, table: str) -> int:
+        """Number of things in a table."""
+        return len(self._tables[table])
+
     def locate(self, ids: Sequence[str]) -> tuple[str, Ints]:
         """The one table that holds all these ids, and their positions; PlantError when there is none."""
         for name, table in self._tables.items():
@@ -82,28 +96,31 @@ class Readings:
     def _all_columns(self) -> dict[str, dict[str, Column]]:
         t, hyd = self._thermal, self._net.hydraulics
 
-        def running(i: Ints) -> Floats:
-            return np.asarray((t.unit_w[i] > 0.0).astype(float))
+        def running() -> Floats:
+            return np.asarray((t.unit_w > 0.0).astype(float))
+
+        def flowing() -> Floats:
+            return np.asarray((t.loop_flow_lpm > 1.0).astype(float))
 
         unit = {
             "running": running,
             "status": running,
-            "available": lambda i: (t.unit_ok[i] & t.unit_on[i]).astype(float),
-            "power_w": lambda i: t.unit_w[i],
-            "heat_w": lambda i: t.unit_heat_w[i],
-            "speed_pct": lambda i: 100.0 * t.unit_speed[i] * (t.unit_w[i] > 0.0),
+            "available": lambda: (t.unit_ok & t.unit_on).astype(float),
+            "power_w": lambda: t.unit_w,
+            "heat_w": lambda: t.unit_heat_w,
+            "speed_pct": lambda: 100.0 * t.unit_speed * (t.unit_w > 0.0),
             "flow_lpm": self._pump_flow,
-            "supply_c": lambda i: t.loop_supply_c[hyd.unit_loop[i]],
-            "return_c": lambda i: t.loop_return_c[hyd.unit_loop[i]],
+            "supply_c": lambda: t.loop_supply_c[hyd.unit_loop],
+            "return_c": lambda: t.loop_return_c[hyd.unit_loop],
         }
         loop = {
-            "running": lambda i: (t.loop_flow_lpm[i] > 1.0).astype(float),
-            "status": lambda i: (t.loop_flow_lpm[i] > 1.0).astype(float),
-            "supply_c": lambda i: t.loop_supply_c[i],
-            "return_c": lambda i: t.loop_return_c[i],
-            "flow_lpm": lambda i: t.loop_flow_lpm[i],
-            "heat_w": lambda i: t.loop_heat_w[i],
-            "outside_c": lambda i: np.full(len(i), t.air_c[0]),
+            "running": flowing,
+            "status": flowing,
+            "supply_c": lambda: t.loop_supply_c,
+            "return_c": lambda: t.loop_return_c,
+            "flow_lpm": lambda: t.loop_flow_lpm,
+            "heat_w": lambda: t.loop_heat_w,
+            "outside_c": lambda: np.full(len(hyd.loop_set_c), t.air_c[0]),
         }
         return {
             "node": self._node_columns(),
@@ -117,93 +134,106 @@ class Readings:
     def _rack_columns(self) -> dict[str, Column]:
         t, racks = self._thermal, self._net.racks
         return {
-            "power_w": lambda i: self._racks.mean(axis=0)[i],
-            "supply_c": lambda i: t.cdu_supply_c[racks.cdu[i]],
-            "return_c": lambda i: t.fluid_c[i],
-            "flow_lpm": lambda i: t.cdu_flow_lpm[racks.cdu[i]] * racks.flow_share[i],
-            "leak": lambda i: t.leaks[racks.cdu[i]].astype(float),
+            "power_w": self.rack_mean_w,
+            "supply_c": lambda: t.cdu_supply_c[racks.cdu],
+            "return_c": lambda: t.fluid_c,
+            "flow_lpm": lambda: t.cdu_flow_lpm[racks.cdu] * racks.flow_share,
+            "leak": lambda: t.leaks[racks.cdu].astype(float),
         }
 
     def _node_columns(self) -> dict[str, Column]:
-        def line_v(i: Ints) -> Floats:
-            v: Floats = self._volt_v[i] * np.sqrt(self._elec.volt2[i]) * self._elec.live[i]
+        nodes, elec = len(self._volt_v), self._elec
+        hertz = np.full(nodes, 60.0)
+
+        def at(point: str) -> Column:
+            return lambda: self.of("node", point)
+
+        def line_v() -> Floats:
+            v: Floats = self._volt_v * np.sqrt(elec.volt2) * elec.live
             return v
 
-        def factor(i: Ints) -> Floats:
-            real, reactive = self._elec.out_w[i], self._elec.out_var[i]
+        def factor() -> Floats:
+            real, reactive = elec.out_w, elec.out_var
             apparent = np.hypot(real, reactive)
             pf: Floats = np.where(apparent > 1.0, np.abs(real) / np.maximum(apparent, 1.0), POWER_FACTOR)
             return pf
 
-        def apparent(i: Ints) -> Floats:
-            va: Floats = np.abs(self._mean_w[i]) / np.maximum(factor(i), 0.05)
+        def apparent() -> Floats:
+            va: Floats = np.abs(self._mean_w) / np.maximum(self.of("node", "power_factor"), 0.05)
             return va
 
-        def amps(i: Ints) -> Floats:
-            a: Floats = apparent(i) / (np.maximum(line_v(i), 1.0) * np.sqrt(self._three[i]))
+        def amps() -> Floats:
+            volt_v = np.maximum(self.of("node", "volt_v"), 1.0)
+            a: Floats = self.of("node", "apparent_va") / (volt_v * np.sqrt(self._three))
             return a
 
         def current(phase: int) -> Column:
-            return lambda i: amps(i) * 3.0 * self._phase[i, phase]
+            return lambda: self.of("node", "current_a") * 3.0 * self._phase[:, phase]
 
         def power(phase: int) -> Column:
-            return lambda i: self._mean_w[i] * self._phase[i, phase]
+            return lambda: self._mean_w * self._phase[:, phase]
 
         columns: dict[str, Column] = {
-            "power_w": lambda i: self._mean_w[i],
+            "power_w": lambda: self._mean_w,
             "apparent_va": apparent,
-            "reactive_var": lambda i: self._elec.out_var[i],
+            "reactive_var": lambda: elec.out_var,
             "power_factor": factor,
-            "frequency_hz": lambda i: np.full(len(i), 60.0),
-            "energy_import_wh": lambda i: self._energy_wh[i],
+            "frequency_hz": lambda: hertz,
+            "energy_import_wh": lambda: self._energy_wh,
             "volt_v": line_v,
             "current_a": amps,
-            "current_avg_a": amps,
+            "current_avg_a": at("current_a"),
+            "phase_v": lambda: self.of("node", "volt_v") / np.sqrt(3.0),
         }
         for k, (name, pair) in enumerate((("l1", "l12"), ("l2", "l23"), ("l3", "l31"))):
-            columns[f"volt_{name}_v"] = lambda i: line_v(i) / np.sqrt(3.0)
-            columns[f"volt_{pair}_v"] = line_v
+            columns[f"volt_{name}_v"] = at("phase_v")
+            columns[f"volt_{pair}_v"] = at("volt_v")
             columns[f"current_{name}_a"] = current(k)
             columns[f"power_{name}_w"] = power(k)
         return columns
 
     def _cdu_columns(self) -> dict[str, Column]:
         t, hyd = self._thermal, self._net.hydraulics
+        cdus = len(hyd.cdu_flow_lpm)
+        hundred, nothing = np.full(cdus, 100.0), np.zeros(cdus)
 
-        def speed(i: Ints) -> Floats:
-            ratio: Floats = t.cdu_flow_lpm[i] / hyd.cdu_flow_lpm[i]
+        def speed() -> Floats:
+            ratio: Floats = t.cdu_flow_lpm / hyd.cdu_flow_lpm
             return ratio
 
         columns: dict[str, Column] = {
-            "flow_lpm": lambda i: t.cdu_flow_lpm[i],
-            "supply_c": lambda i: t.cdu_supply_c[i],
-            "return_c": lambda i: t.cdu_return_c[i],
-            "supply_kpa": lambda i: 100.0 + hyd.cdu_external_kpa[i] * speed(i) ** RACK_EXPONENT,
-            "return_kpa": lambda i: np.full(len(i), 100.0),
-            "power_w": lambda i: t.cdu_w[i],
-            "pump_pct": lambda i: 100.0 * np.minimum(speed(i), 1.0),
-            "valve_pct": lambda i: 100.0 * t.valve[i],
+            "speed": speed,
+            "flow_lpm": lambda: t.cdu_flow_lpm,
+            "supply_c": lambda: t.cdu_supply_c,
+            "return_c": lambda: t.cdu_return_c,
+            "supply_kpa": lambda: 100.0 + hyd.cdu_external_kpa * self.of("cdu", "speed") ** RACK_EXPONENT,
+            "return_kpa": lambda: hundred,
+            "power_w": lambda: t.cdu_w,
+            "pump_pct": lambda: 100.0 * np.minimum(self.of("cdu", "speed"), 1.0),
+            "valve_pct": lambda: 100.0 * t.valve,
+            "pump_rpm": lambda: 4200.0 * self.of("cdu", "speed"),
         }
-        columns |= {f"pump{k}_rpm": lambda i: 4200.0 * speed(i) for k in (1, 2, 3, 4)}
-        columns |= {f"{flags}_flags": lambda i: np.zeros(len(i)) for flags in ("status", "sensor_fault")}
-        columns["leak_flags"] = lambda i: LEAK_BIT * t.leaks[i].astype(float)
+        columns |= {f"pump{k}_rpm": lambda: self.of("cdu", "pump_rpm") for k in (1, 2, 3, 4)}
+        columns |= {f"{flags}_flags": lambda: nothing for flags in ("status", "sensor_fault")}
+        columns["leak_flags"] = lambda: LEAK_BIT * t.leaks.astype(float)
         return columns
 
     def _storage_columns(self) -> dict[str, Column]:
         e, tree = self._elec, self._net.tree
+        health = np.full(len(tree.storage_max_j), 98.0)
 
         return {
-            "soc_pct": lambda i: 100.0 * e.storage_j[i] / tree.storage_max_j[i],
-            "soh_pct": lambda i: np.full(len(i), 98.0),
-            "power_w": lambda i: e.storage_w[i],
-            "state": lambda i: np.where(e.live[tree.storage_node[i]], CONNECTED, DISCONNECTED),
-            "heartbeat": lambda i: np.full(len(i), float(self._taken // MEAN_STEPS % 65535)),
-            "energy_available_wh": lambda i: e.storage_j[i] / 3600.0,
+            "soc_pct": lambda: 100.0 * e.storage_j / tree.storage_max_j,
+            "soh_pct": lambda: health,
+            "power_w": lambda: e.storage_w,
+            "state": lambda: np.where(e.live[tree.storage_node], CONNECTED, DISCONNECTED),
+            "heartbeat": lambda: np.full(len(health), float(self._taken // MEAN_STEPS % 65535)),
+            "energy_available_wh": lambda: e.storage_j / 3600.0,
         }
 
-    def _pump_flow(self, i: Ints) -> Floats:
+    def _pump_flow(self) -> Floats:
         hyd, t = self._net.hydraulics, self._thermal
         able = np.where(hyd.unit_kind == PUMP, t.unit_speed * hyd.unit_capacity, 0.0)
         total = np.bincount(hyd.unit_loop, weights=able, minlength=len(hyd.loop_set_c))
-        flow: Floats = (able * t.loop_flow_lpm[hyd.unit_loop] / np.maximum(total[hyd.unit_loop], 1e-9))[i]
+        flow: Floats = able * t.loop_flow_lpm[hyd.unit_loop] / np.maximum(total[hyd.unit_loop], 1e-9)
         return flow

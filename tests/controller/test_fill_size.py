@@ -1,9 +1,12 @@
 """The filling at the size of a 300 MW site and of its GPUs: rows hold, and the lowest level is the LP's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from controller.kernels.fill import fill
+from controller.kernels.fill_solve import TURNS
 from sim.lab.bench.allocate import NOTES, bench_allocate, lowest_level
 from sim.lab.bench.instances import (
     LINE,
@@ -56,6 +59,18 @@ def test_every_row_holds_in_any_order_of_summation(problem: Problem, kind: str) 
         row = np.repeat(np.arange(len(inputs.limit_w)), np.diff(topology.row_start))
         load_w = np.bincount(row[order], term_w[order], len(inputs.limit_w))
         assert (load_w <= inputs.limit_w).all()
+
+
+def test_a_twin_gives_the_same_to_the_bit_and_keeps_its_own_guess(problem: Problem) -> None:
+    twin = problem.topology.twin()
+    loose = replace(problem.inputs, limit_w=1.5 * problem.inputs.limit_w)
+    answers = [fill(problem.topology, problem.inputs), fill(twin, loose)]
+    for _ in range(2):
+        answers += [fill(problem.topology, problem.inputs), fill(twin, loose)]
+        assert [x.work.tally[TURNS] for x in (problem.topology, twin)] == [0, 0]
+    for one, other in zip(answers, answers[2:], strict=False):
+        assert (one.power_w == other.power_w).all()
+    assert (fill(problem.topology, loose).power_w == answers[1].power_w).all()
 
 
 def test_sums_taken_once_a_rack_change_nothing_for_its_gpus(problem: Problem) -> None:

@@ -332,3 +332,43 @@ def test_caps_of_gpus_hold_with_the_lease_that_gave_them_and_no_longer_than_the_
     report = holder.report(GROUP, np.zeros(RACKS), np.array([[700, 600, NO_GPU]] * RACKS))
     assert report.gpu_w is not None
     assert report.gpu_w[0].tolist() == [700, 600, NO_GPU]
+
+
+def test_leases_of_many_groups_at_once_are_those_of_one_after_the_other() -> None:
+    members = {"h1/r1": range(4), "h1/r2": range(4, 5), "h2/r1": range(5, 9)}
+    groups = list(compile_groups(members, [f"k{i}" for i in range(9)], [2] * 9).values())
+    safe = np.full(9, SAFE_W)
+    ledgers = [
+        Ledger(np.full(9, float(NAMEPLATE_W)), safe, epoch=3, ttl_s=TTL_S, decay_s=DECAY_S, now_s=0.0) for _ in range(2)
+    ]
+    holders = [Holder(safe, 0.0, gpus=2) for _ in range(2)]
+    random = np.random.default_rng(5)
+    one, many = ledgers
+    refused = 0
+    for second in range(1, 400):
+        now_s = float(second)
+        spoken = random.random(9) < 0.8
+        for ledger, holder in zip(ledgers, holders, strict=True):
+            holder.step(now_s)
+            said = (holder.beat, holder.epoch, holder.seq, holder.in_force_w)
+            beat, epoch, seq, cap_w = (np.where(spoken, x, np.nan) for x in said)
+            ledger.confirm(beat, epoch, seq, cap_w, np.full(9, now_s))
+        order = [groups[i] for i in random.permutation(3)[: random.integers(0, 4)]]
+        caps, safes = random.integers(0, NAMEPLATE_W, 9), random.integers(0, SAFE_W, 9)
+        shed = random.integers(0, 5, 9) if random.random() < 0.5 else None
+        gpus_w = random.integers(0, 900, (9, 2)) if random.random() < 0.5 else None
+        alone = [one.lease(g, caps, safes, now_s, shed=shed, gpu_cap_w=gpus_w) for g in order]
+        together = many.leases(order, caps, safes, now_s, shed=shed, gpu_cap_w=gpus_w)
+        assert [x.encode() for x in alone] == [x.encode() for x in together]
+        late_s = now_s + float(random.choice([0.0, 9.0, 15.0]))
+        answers = [holders[0].accept(m, g.racks, late_s) for m, g in zip(alone, order, strict=True)]
+        if order:
+            at_once = holders[1].accept_all(together, [g.racks for g in order], late_s)
+            assert at_once.tolist() == np.concatenate(answers).tolist()
+            refused += int((at_once != Refusal.ACCEPTED).sum())
+        for name in ("cap_w", "safe_cap_w", "epoch", "seq", "shed", "gpu_cap_w", "expiry_s", "decay_s", "in_force_w"):
+            assert (getattr(holders[0], name) == getattr(holders[1], name)).all(), name
+        charges = [x.charge_w(now_s, np.full(9, np.nan), np.zeros(9, dtype=bool)) for x in ledgers]
+        assert (charges[0] == charges[1]).all()
+        assert (one.safe_w == many.safe_w).all()
+    assert refused > 50

@@ -5,7 +5,7 @@ import pytest
 from helpers_plant import FULL, UNCAPPED, make_plant
 from helpers_site import tiny_site
 
-from drivers.points import Floats
+from drivers.points import Floats, Ints
 from sim.plant.base import PlantError
 from sim.plant.plant import Plant
 
@@ -45,6 +45,18 @@ def test_phases_add_up_and_currents_fit_the_power() -> None:
     assert va == pytest.approx(shown(plant, name, "apparent_va"), rel=1e-9)
     pdu_va = 3**0.5 * shown(plant, "raritan_px_xerus", "volt_v") * shown(plant, "raritan_px_xerus", "current_a")
     assert pdu_va == pytest.approx(shown(plant, "raritan_px_xerus", "apparent_va"), rel=1e-9)
+
+
+def test_every_dial_at_once_shows_what_its_panel_shows() -> None:
+    plant, twin = make_plant(*FULL), make_plant(*FULL)
+    for both in (plant, twin):
+        both.step(5.0)
+        both.readings.refresh()
+    flat = plant.measure()
+    for slab in plant.inventory.slabs:
+        if slab.devices:
+            panel = twin.sensors.panel([d.measures for d in slab.devices], slab.points)
+            assert np.array_equal(slab.view(flat), twin.sensors.show(panel)), slab.name
 
 
 def test_a_reading_is_the_same_until_the_next_step() -> None:
@@ -144,7 +156,10 @@ def test_a_drifting_meter_goes_off_with_time_and_comes_back_when_it_is_calibrate
         {"do": "sensor_error", "at_s": 10.0, "for_s": 1200.0, "measures": "cdu", "drift_k_per_h": 6.0},
     )  # fmt: skip
     plant.step(600.0)
-    out_w = plant.readings.columns["node"]["power_w"]
+
+    def out_w(nodes: Ints) -> Floats:
+        return plant.readings.of("node", "power_w")[nodes]
+
     slab = plant.inventory.slab("janitza_umg96rm")
     assert slab is not None
     nodes = np.array([plant.site.node_index[d.measures] for d in slab.devices])
