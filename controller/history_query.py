@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from controller.history import frame_log
 from controller.history.columns import NO_VALUE, TIMES, arrays
 from controller.history.layout import MISSING, load
-from controller.history.work import HOUR_MS, MINUTE_MS, Paths
+from controller.history.paths import Paths
+from controller.history.work import HOUR_MS, MINUTE_MS
 from drivers.points import Quality
 
 COARSE_S = 60.0  # from here on minutes serve

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controller.history import frame_log
 from controller.history.layout import Layout
-from controller.history.work import Paths
+from controller.history.paths import Paths
 from drivers.clock import Clock
 from drivers.points import Snapshot
 from drivers.supervise import Outlet
@@ -60,12 +60,16 @@ class Recorder:
         return f"history: the disk is slow, {waiting} frames wait" if waiting > WAITING // 2 else ""
 
     def close(self, within_s: float = 5.0) -> None:
-        """Write what waits; the next start finishes the file. The work goes on by itself to its end."""
+        """Write what waits. The work goes on by itself to its end; the next start goes on with it."""
         self._outlet.close(within_s)
 
     @contextmanager
     def _opening(self) -> Iterator[Callable[[_Frame], None]]:
-        yield self._write
+        try:
+            yield self._write
+        finally:
+            if self._writer is not None:
+                self._writer.finish()
 
     def _write(self, one: _Frame) -> None:
         try:
@@ -88,7 +92,8 @@ class Recorder:
     def _opened(self) -> frame_log.Writer:
         self._paths.make()
         self._layout.save(self._paths.log)
-        if frame_log.adopt(self._paths.log):
+        frame_log.adopt(self._paths.log)
+        if any(self._paths.log.glob("*.done")):
             self._start_work()
         return frame_log.Writer(self._paths.log, self._layout)
 

@@ -5,7 +5,6 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,51 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.history import frame_log
 from controller.history.columns import GROUP, MINUTES, RAW, Block, Out, arrays, filled, minutes
 from controller.history.layout import load
+from controller.history.paths import Paths
 
 HOUR_MS, MINUTE_MS, DAY_MS = 3_600_000, 60_000, 86_400_000
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where history lies in a state directory."""
-
-    top: Path
-
-    @classmethod
-    def of(cls, state: Path) -> "Paths":
-        """Of a site's state directory."""
-        return cls(state / "history")
-
-    @property
-    def log(self) -> Path:
-        """Frames as they came."""
-        return self.top / "log"
-
-    @property
-    def recent(self) -> Path:
-        """Transposed files of minutes that are not merged yet."""
-        return self.top / "recent"
-
-    @property
-    def hours(self) -> Path:
-        """Raw integers, a file an hour."""
-        return self.top / "hours"
-
-    @property
-    def minutes(self) -> Path:
-        """Least, mean and most of every minute, a file an hour."""
-        return self.top / "minutes"
-
-    @property
-    def said(self) -> Path:
-        """What the last work complained of."""
-        return self.top / "work.log"
-
-    def make(self) -> None:
-        """Make the folders, for their owner alone."""
-        for path in (self.top, self.log, self.recent, self.hours, self.minutes):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 class Keep(BaseModel):

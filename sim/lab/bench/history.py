@@ -15,7 +15,8 @@ import numpy as np
 
 from controller import history_query
 from controller.history import frame_log, layout_of
-from controller.history.work import HOUR_MS, Paths
+from controller.history.paths import Paths
+from controller.history.work import HOUR_MS
 from controller.plan import compile_plan
 from drivers.clock import perf_s
 from drivers.profile import load_profiles
