@@ -120,7 +120,7 @@ def test_a_receiver_that_never_answers_holds_nobody_up() -> None:
         for i in range(500):
             told.tell(0.0, [replace(RAISED, id=f"element_lost/{i}")])
         assert RealClock().now_s() - began_s < 1.0
-        assert "400" <= told.complaint().split()[0]
+        assert told.complaint().split()[0] >= "400"
         told.close(0.1)
 
 
@@ -140,7 +140,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], bytes]] = []
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  (its name there)
         self.mails.append((envelope.rcpt_tos, envelope.content))
         return "250 taken"
 
