@@ -1,6 +1,7 @@
 """What operators asked for: an append-only file of acts that outlives kill -9, read every cycle.
 
-One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release", ...}. The file lies in the
+One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release"|.., ...}; acts on alarms are
+collected beside the requests, for the alarms and the journal to take. The file lies in the
 site's state directory, mode 0700: who may write there is who may act. Every request is a policy like any other,
 so safety binds it.
 """
@@ -19,6 +20,8 @@ from drivers.site.model import Site
 FILE = "acts.jsonl"
 KEPT = 20  # refusals that are remembered
 LONGEST_LINE = 1 << 16
+LONGEST_SHELF_S = 7 * 86400.0
+OF_ALARMS = ("ack", "shelve", "unshelve", "out_of_service", "in_service")
 CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 
 
@@ -57,9 +60,24 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
     elif kind in ("hold", "release"):
         if str(act.get("rack")) not in site.rack_index:
             raise ActError(f"rack {act.get('rack')!r} is not in racks.csv: give an id from there")
+    elif kind in OF_ALARMS:
+        _check_alarm(act)
     else:
-        raise ActError(f"act {kind!r} is not known: give one of envelope, mode, hold, release")
+        known = ", ".join(("envelope", "mode", "hold", "release", *OF_ALARMS))
+        raise ActError(f"act {kind!r} is not known: give one of {known}")
     return act
+
+
+def _check_alarm(act: dict[str, Any]) -> None:
+    """An act on an alarm; whether there is such an alarm is known where they stand."""
+    name = act.get("alarm")
+    if not (isinstance(name, str) and 0 < len(name) <= 200 and ("/" in name or (name, act["act"]) == ("all", "ack"))):
+        raise ActError(f"alarm {name!r}: give CODE/ELEMENT as the list of alarms shows it")
+    for_s = act.get("for_s", 0)
+    if act["act"] == "shelve" and not (type(for_s) in (int, float) and 0 < for_s <= LONGEST_SHELF_S):
+        raise ActError(f"shelve for {for_s!r} s: give seconds, more than 0 and at most {LONGEST_SHELF_S:.0f} (a week)")
+    if type(act.get("since_ms", 0)) is not int or type(act.get("at_ms", 0)) is not int:
+        raise ActError("since_ms and at_ms are whole milliseconds")
 
 
 def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
@@ -87,7 +105,8 @@ class Acts:
     """The acts of one site as the present Requests; `poll` costs one stat when nothing changed.
 
     `refused` holds the last lines that could not be taken, `refusals` counts all of them; `said` who asked for the
-    mode and for each hold, and why.
+    mode and for each hold, and why. `taken` are the acts taken since somebody emptied it, each with the place in the
+    file where it ends.
     """
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
@@ -95,6 +114,7 @@ class Acts:
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
         self.refusals = 0
+        self.taken: list[tuple[int, dict[str, Any]]] = []
         self.said: dict[str, str] = {}  # rack, or "mode" -> by whom and why
 
     def poll(self) -> Requests:
@@ -113,22 +133,26 @@ class Acts:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 data = file.read(min(size - self._read, CHUNK))
+            at = self._read - len(self._rest)
             self._read += len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
-            for line in filter(None, lines):
-                self._take(line)
+            for line in lines:
+                at += len(line) + 1
+                if line:
+                    self._take(line, at)
             if len(self._rest) > LONGEST_LINE:
                 self._refuse(f"a line of more than {LONGEST_LINE} bytes: {self._rest[:80]!r}")
                 self._rest = b""
         return self.requests
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytes, ends: int) -> None:
         try:
             act = json.loads(line)
             if not isinstance(act, dict):
                 raise ActError("not an object")
             self.requests = apply(self.requests, check(self._site, act))
             self._note(act)
+            self.taken.append((ends, act))
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
 
@@ -158,6 +182,8 @@ def apply(now: Requests, act: dict[str, Any]) -> Requests:
         return replace(now, envelope_w=watts, envelope_by=str(act.get("by", ""))[:40], envelope_within_s=within_s)
     if act["act"] == "mode":
         return replace(now, mode=Mode[act["mode"].upper()])
+    if act["act"] in OF_ALARMS:
+        return now
     racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}
     return replace(now, held=frozenset(racks))
 

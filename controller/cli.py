@@ -6,7 +6,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from controller import cli_records
+
 app = typer.Typer()
+app.registered_commands += cli_records.app.registered_commands
+app.registered_groups += cli_records.app.registered_groups
 
 SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
 STATE = Annotated[Path | None, typer.Option("--state", help="State directory; default: ~/.local/state/headroom.")]

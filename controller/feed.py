@@ -1,6 +1,6 @@
 """The frame that people and programs see: one JSON-ready dict a cycle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,11 @@ def frame(
     outranked: int = 0,
     said: Sequence[str] = (),
     latest: Latest = NOTHING_YET,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything the view shows; powers in W, times in s. `said` are the service's alarms, `latest` the background.
+
+    `told` is what Records.told gives; without it the alarms are this cycle's findings, as text only.
 
     `envelope_binds`: the envelope row holds most of the capped racks, and no capped rack is being paced.
     """
@@ -99,7 +102,7 @@ def frame(
         "wires": len(links),
         "wires_down": sum(not link.up for link in links),
         "links": [vars(link) for link in ill[:ILL_TOP]],
-        "alarms": alarms.standing(plan, frames, links, outranked, _lapsed(latest)) + list(said),
+        **(told or {"alarms": alarms.standing(plan, frames, links, outranked, lapsed(latest)) + list(said)}),
         **timing,
     }
 
@@ -110,7 +113,8 @@ def _bottlenecks(latest: Latest) -> list[dict[str, Any]]:
     return [x.to_dict() | {"jobs": x.jobs[:TOP], "jobs_held": len(x.jobs)} for x in found[:TOP]]
 
 
-def _lapsed(latest: Latest) -> tuple[str, ...]:
+def lapsed(latest: Latest) -> tuple[str, ...]:
+    """Losses that were secured once and are not any more."""
     return latest.tables.lapsed if latest.tables else ()
 
 

@@ -18,14 +18,17 @@ import numpy as np
 
 from controller import answers, cycle, feed
 from controller.acts import Acts, next_epoch, state_dir
+from controller.alarms import Finding
 from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
+from controller.records import Records
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
+from drivers.points import Snapshot
 from drivers.site.model import Site
 
 PERIOD_S = 1.0
@@ -74,14 +77,26 @@ def lock(folder: Path) -> IO[str]:
 class Service:
     """The running controller of one site."""
 
-    def __init__(self, site: Site, building: Building, clock: Clock, folder: Path, mode: Mode, sink: Sink) -> None:
+    def __init__(
+        self,
+        site: Site,
+        building: Building,
+        clock: Clock,
+        folder: Path,
+        mode: Mode,
+        sink: Sink,
+        *,
+        records: bool = False,  # journal and history on the disk
+    ) -> None:
         self._plan: Plan = compile_plan(site, building.inventory)
+        self._records = Records(self._plan, building.inventory, folder, clock, disk=records)
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode)
-        self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
+        self._epoch = next_epoch(folder, clock)
+        self._state = cycle.begin(self._plan, self._epoch, clock.now_s())
         self._shadow = mode == Mode.SHADOW
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
-        self._late = self._failed = self._refusals = 0
+        self._late = self._failed = self._failures = self._refusals = 0
         self._refused_s = -np.inf
         self._jitter_s: deque[float] = deque(maxlen=600)
         self._prepare = Prepare(self._plan)
@@ -93,6 +108,7 @@ class Service:
         """Cycle until `stop` is set, then ramp to the safe caps for at most `leave_s` and be silent."""
         gc.collect()
         gc.freeze()
+        self._records.start(self._epoch)
         await self._building.start()
         await self._ask.start()
         notify("READY=1")
@@ -113,6 +129,7 @@ class Service:
             notify("STOPPING=1")
             await self._ask.stop()
             await self._building.stop()
+            self._records.stop()
 
     async def _wait(self, due_s: float) -> None:
         """Until the next tick; the time is for questions and background work, by turns with the wires' readers."""
@@ -158,7 +175,7 @@ class Service:
         began_s, began = self._clock.now_s(), perf_s()
         self._jitter_s.append(began_s - planned_s)
         self._late += began_s - due_s > LATE_S
-        said: list[str] = []
+        said: list[Finding] = []
         requests = self._requests(began_s, said)
         try:
             shot = self._building.snapshot(began_s)
@@ -178,20 +195,26 @@ class Service:
             notify("WATCHDOG=1")
         left = self._left(frames)
         self._leased = (self._leased or bool(commands)) and not (requests.mode == Mode.OFF and left)
-        self._show(frames, self._timing(took_s, sum(len(c.lease.cap_w) for c in commands)), said)
+        sent = sum(len(c.lease.cap_w) for c in commands)
+        self._record(frames, shot, sent)
+        self._show(frames, self._timing(took_s, sent), said)
         return left
 
-    def _requests(self, now_s: float, said: list[str]) -> Requests:
+    def _requests(self, now_s: float, said: list[Finding]) -> Requests:
         """What operators ask for now, and in `said` what is wrong with it; the last good word holds meanwhile."""
         try:
             requests = self._acts.poll()
         except Exception as error:
             requests = self._acts.requests
-            said.append(f"acts cannot be read, the last ones hold: {error}")
+            said.append(Finding("acts_refused", f"acts cannot be read, the last ones hold: {error}"))
         if self._acts.refusals > self._refusals:
             self._refusals, self._refused_s = self._acts.refusals, now_s
         if now_s - self._refused_s < REFUSED_S:
-            said.append(f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}")
+            text = f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}"
+            said.append(Finding("acts_refused", text))
+        if self._failed > self._failures:
+            self._failures = self._failed
+            said.append(Finding("cycle_failed", f"{self._failed} cycles failed since the start, see the log"))
         return replace(requests, mode=self._mode(requests.mode))
 
     def _mode(self, asked: Mode) -> Mode:
@@ -202,12 +225,22 @@ class Service:
             return Mode.OFF
         return asked
 
-    def _show(self, frames: Frames, timing: dict[str, float], said: list[str]) -> None:
+    def _record(self, frames: Frames, shot: Snapshot, sent: int) -> None:
+        """Acts and orders to the journal, points to the history; whatever goes wrong here never costs control."""
+        try:
+            taken, self._acts.taken = self._acts.taken, []
+            self._records.acts(taken)
+            self._records.cycle(frames, shot, sent)
+        except Exception:
+            logging.exception("the cycle was good, it could not be recorded")
+
+    def _show(self, frames: Frames, timing: dict[str, float], said: list[Finding]) -> None:
         """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
         try:
-            links = self._building.health()
+            links, latest = self._building.health(), self._prepare.latest
             outranked = int(self._state.ledger.outranked.sum())
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest))
+            told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, (), latest, told))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 
@@ -251,7 +284,7 @@ def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = 
         raise ServiceError(f"the allocation kernel is not fit: {report.problem}; LIVE refused (`--shadow` still runs)")
 
     async def main() -> None:
-        service = Service(site, Building(site, clock), clock, where, mode, sink)
+        service = Service(site, Building(site, clock), clock, where, mode, sink, records=True)
         task = asyncio.ensure_future(service.run(leave_s))
         loop = asyncio.get_running_loop()
 

@@ -104,8 +104,8 @@ class Supervisor:
 class Outlet(Generic[T]):
     """A daemon thread that shows things to a reader who may be slow, paused or gone: `put` never waits.
 
-    At most `depth` things wait, the oldest is dropped. `opening` gives the context in which the thread works, and in
-    it the function that shows one thing; an OSError of either is the reader's loss alone.
+    At most `depth` things wait; the oldest is dropped and counted in `dropped`. `opening` gives the context in which
+    the thread works, and in it the function that shows one thing; an OSError of either is the reader's loss alone.
     """
 
     def __init__(self, opening: Callable[[], AbstractContextManager[Callable[[T], object]]], depth: int = 2) -> None:
@@ -113,14 +113,21 @@ class Outlet(Generic[T]):
         self._waiting: deque[T] = deque(maxlen=depth)
         self._change = threading.Condition()
         self._closed = False
+        self.dropped = 0
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def put(self, thing: T) -> None:
         """Hand over one thing to show."""
         with self._change:
+            self.dropped += len(self._waiting) == self._waiting.maxlen
             self._waiting.append(thing)
             self._change.notify()
+
+    @property
+    def waiting(self) -> int:
+        """How many things wait."""
+        return len(self._waiting)
 
     def close(self, within_s: float = 1.0) -> bool:
         """Show what still waits, for at most `within_s` [s]; whether all of it was shown or given up."""

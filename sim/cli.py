@@ -227,7 +227,7 @@ def year_(
 @app.command("bench")
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="allocate|cycle|plant|security|wires|all", help="What to measure.")
+        str, typer.Argument(metavar="allocate|cycle|history|plant|security|wires|all", help="What to measure.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -238,6 +238,7 @@ def bench(
 
     from sim.lab.bench.allocate import bench_allocate
     from sim.lab.bench.cycle import bench_cycle
+    from sim.lab.bench.history import bench_history
     from sim.lab.bench.plant import bench_plant
     from sim.lab.bench.security import bench_security
     from sim.lab.bench.wires import bench_wires
@@ -246,6 +247,7 @@ def bench(
     benches: dict[str, Callable[[], dict[str, Any]]] = {
         "allocate": partial(bench_allocate, say),
         "cycle": partial(bench_cycle, say),
+        "history": partial(bench_history, say),
         "plant": partial(bench_plant, say),
         "security": partial(bench_security, say),
         "wires": bench_wires,

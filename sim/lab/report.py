@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from controller.plots import Line, chart, key
 from drivers.site.model import Site
-from sim.lab.plots import Line, chart, key
 from sim.lab.study import Case, Results, Run
 from sim.plant.events import Scenario
 

@@ -32,7 +32,7 @@ from sim.plant.events import Scenario
 PACKAGES = ("drivers", "controller", "sim")
 WATCH_S = 1.0  # between two looks of a worker for its parent
 SUFFIXES = (".py", ".yaml", ".csv")
-APART = ("sim/scenarios/", "sim/lab/report.py", "sim/lab/plots.py")  # in the key by themselves, or only drawn with
+APART = ("sim/scenarios/", "sim/lab/report.py", "controller/plots.py")  # in the key by themselves, or only drawn with
 Say = Callable[[str], None]
 Run = dict[str, Any]
 

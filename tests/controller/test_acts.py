@@ -162,6 +162,11 @@ def test_a_line_without_end_is_refused_and_not_kept(tmp_path: Path) -> None:
         ({"act": "mode", "mode": "on"}, "give one of live, hold, shadow, off"),
         ({"act": "hold", "rack": "r9"}, "racks.csv"),
         ({"act": "trip"}, "envelope, mode, hold, release"),
+        ({"act": "ack", "alarm": "mode"}, "give CODE/ELEMENT"),
+        ({"act": "shelve", "alarm": "all", "for_s": 60}, "give CODE/ELEMENT"),
+        ({"act": "shelve", "alarm": "mode/site"}, "give seconds"),
+        ({"act": "shelve", "alarm": "mode/site", "for_s": 1e9}, "a week"),
+        ({"act": "ack", "alarm": "mode/site", "since_ms": "now"}, "whole milliseconds"),
     ],
 )
 def test_a_value_that_cannot_be_is_an_error_that_says_what_to_do(

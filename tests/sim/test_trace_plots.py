@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.lab.plots import HEIGHT, WIDTH, Line, chart
+from controller.plots import HEIGHT, WIDTH, Line, chart
 from sim.lab.trace import ROWS, Trace
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

@@ -1,6 +1,6 @@
 """Line charts over time as inline SVG: no script, no network, legible in black and white by their dashes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -13,6 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
 COLOURS = ("#1461a8", "#c7500b", "#1d7a3f", "#7b3fa0", "#9a7400", "#b3124f", "#0b7f86", "#555555", "#3d3d9e", "#6b8e23")
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 TICKS = (1.0, 2.0, 2.5, 5.0, 10.0)
+STEPS_S = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+MOMENTS = 8
 MARKS = 8  # events with a word of their own; more are lines only
 
 
@@ -27,8 +29,18 @@ class Line:
     dash: int = 0
 
 
-def chart(title: str, lines: Sequence[Line], events: Sequence[tuple[float, str]] = (), *, zero: bool = False) -> str:
-    """An SVG of some lines; `events` are drawn as marks at their second, `zero` lets the axis begin at nothing."""
+def chart(
+    title: str,
+    lines: Sequence[Line],
+    events: Sequence[tuple[float, str]] = (),
+    *,
+    zero: bool = False,
+    moment: Callable[[float], str] | None = None,
+) -> str:
+    """An SVG of some lines; `events` are drawn as marks at their second, `zero` lets the axis begin at nothing.
+
+    `moment` says what a second of the time axis is called, else it is its number.
+    """
     arrays = [np.array([np.nan if v is None else v for v in line.values], dtype=float) for line in lines]
     known = np.concatenate([a[np.isfinite(a)] for a in arrays] or [np.zeros(0)])
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -37,7 +49,8 @@ def chart(title: str, lines: Sequence[Line], events: Sequence[tuple[float, str]]
     frame = _Frame(end_s, ticks[0], ticks[-1])
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     parts += [_level(frame, v) for v in ticks]
-    parts += [_second(frame, t) for t in _ticks(0.0, end_s) if t <= end_s]
+    times = _ticks(0.0, end_s) if moment is None else _moments(end_s)
+    parts += [_second(frame, t, f"{t:g}" if moment is None else moment(t)) for t in times if t <= end_s]
     parts += [_mark(frame, t, word if i < MARKS else "", i) for i, (t, word) in enumerate(events) if t <= end_s]
     parts += [_curve(frame, line, a) for line, a in zip(lines, arrays, strict=True)]
     return "".join([*parts, "</svg>"])
@@ -92,8 +105,8 @@ def _level(frame: _Frame, value: float) -> str:
     )
 
 
-def _second(frame: _Frame, t_s: float) -> str:
-    return f'<text x="{frame.x(t_s):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{t_s:g}</text>'
+def _second(frame: _Frame, t_s: float, word: str) -> str:
+    return f'<text x="{frame.x(t_s):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(word)}</text>'
 
 
 def _mark(frame: _Frame, t_s: float, word: str, row: int) -> str:
@@ -102,6 +115,12 @@ def _mark(frame: _Frame, t_s: float, word: str, row: int) -> str:
     text = f'<text class="event" x="{x - 3 if near_end else x + 3:.1f}" y="{TOP + 8 + 9 * (row % 4)}"'
     text += f"{' text-anchor=' + chr(34) + 'end' + chr(34) if near_end else ''}>{escape(word)}</text>"
     return f'<line class="event" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' + text * bool(word)
+
+
+def _moments(end_s: float) -> list[float]:
+    """Seconds at round steps of a clock, at most MOMENTS."""
+    step = next((s for s in STEPS_S if end_s / s <= MOMENTS), end_s / MOMENTS)
+    return [float(t) for t in np.arange(0.0, end_s + 1e-9, step)]
 
 
 def _ticks(low: float, high: float) -> list[float]:
