@@ -8,7 +8,7 @@ so safety binds it.
 import fcntl
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,17 @@ def apply(now: Requests, act: dict[str, Any]) -> Requests:
         return replace(now, mode=Mode[act["mode"].upper()])
     racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}
     return replace(now, held=frozenset(racks))
+
+
+def requests_body(requests: Requests) -> dict[str, Any]:
+    """What was asked of a cycle, as a recording keeps it."""
+    return asdict(requests) | {"mode": requests.mode.name.lower(), "held": sorted(requests.held)}
+
+
+def requests_of(body: dict[str, Any]) -> Requests:
+    """The same, read back; KeyError, ValueError or TypeError where it is none."""
+    known = {name: body[name] for name in ("envelope_w", "envelope_by", "envelope_within_s")}
+    return Requests(mode=Mode[body["mode"].upper()], held=frozenset(body["held"]), **known)
 
 
 def next_epoch(folder: Path, clock: Clock) -> int:

@@ -5,21 +5,28 @@ from collections.abc import Sequence
 from drivers.clock import Clock
 from drivers.inventory import compile_inventory
 from drivers.modbus.reader import ModbusReader
+from drivers.mqtt.leases import lease_topic
 from drivers.mqtt.wires import MqttWires
 from drivers.points import Floats, Ints, Qualities, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
-from drivers.wires import CapCommand, Command, LinkHealth
+from drivers.wires import CapCommand, Command, LinkHealth, Tap
 
 
 class Building:
-    """The real wires of `site`: Modbus devices read, MQTT leases sent, reports and BMS points received."""
+    """The real wires of `site`: Modbus devices read, MQTT leases sent, reports and BMS points received.
 
-    def __init__(self, site: Site, clock: Clock) -> None:
+    `tap` hears of all that comes in and goes out.
+    """
+
+    def __init__(self, site: Site, clock: Clock, tap: Tap | None = None) -> None:
         self.inventory = compile_inventory(site, load_profiles())
         self._table = self.inventory.table()
         self._modbus = ModbusReader(self.inventory, site, self._table, clock)
-        self._mqtt = MqttWires(self.inventory, site, self._table, clock)
+        self._mqtt = MqttWires(self.inventory, site, self._table, clock, tap=tap)
+        self._site, self._tap = site.name, tap
+        if tap is not None:
+            self._modbus.tap(tap)
 
     async def start(self) -> None:
         """Open every wire. An absent device or broker never stops this; it is said in `health`."""
@@ -43,7 +50,11 @@ class Building:
 
     def send(self, commands: Sequence[Command]) -> int:
         """Queue commands, never wait; the number taken."""
-        return self._mqtt.send([c.lease for c in commands if isinstance(c, CapCommand)])
+        leases = [c.lease for c in commands if isinstance(c, CapCommand)]
+        if self._tap is not None:
+            for lease in leases:
+                self._tap.message(lease_topic(self._site, lease.group), lease.encode(), retained=False, sent=True)
+        return self._mqtt.send(leases)
 
     def health(self) -> Sequence[LinkHealth]:
         """One entry per wire."""

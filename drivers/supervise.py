@@ -105,11 +105,17 @@ class Outlet(Generic[T]):
     """A daemon thread that shows things to a reader who may be slow, paused or gone: `put` never waits.
 
     At most `depth` things wait, the oldest is dropped. `opening` gives the context in which the thread works, and in
-    it the function that shows one thing; an OSError of either is the reader's loss alone.
+    it the function that shows one thing; an OSError of either is the reader's loss alone. `dropped` hears, inside
+    `put`, of each thing that was dropped.
     """
 
-    def __init__(self, opening: Callable[[], AbstractContextManager[Callable[[T], object]]], depth: int = 2) -> None:
-        self._opening = opening
+    def __init__(
+        self,
+        opening: Callable[[], AbstractContextManager[Callable[[T], object]]],
+        depth: int = 2,
+        dropped: Callable[[T], object] = lambda _: None,
+    ) -> None:
+        self._opening, self._dropped = opening, dropped
         self._waiting: deque[T] = deque(maxlen=depth)
         self._change = threading.Condition()
         self._closed = False
@@ -119,6 +125,8 @@ class Outlet(Generic[T]):
     def put(self, thing: T) -> None:
         """Hand over one thing to show."""
         with self._change:
+            if len(self._waiting) == self._waiting.maxlen:
+                self._dropped(self._waiting.popleft())
             self._waiting.append(thing)
             self._change.notify()
 

@@ -18,6 +18,21 @@ class CapCommand:
 Command = CapCommand
 
 
+class Tap(Protocol):
+    """Hears what passes on the wires, as it passes; called in the event loop, so it must be quick and never wait."""
+
+    def exchange(self, device: str, request: bytes, reply: bytes, quality: str) -> None:
+        """A Modbus request (unit and PDU) has ended: with a reply, or with none (empty).
+
+        `quality` is good, suspect (busy), bad (another exception, or a reply of the wrong size) or silent.
+        """
+        ...
+
+    def message(self, topic: str, payload: bytes, retained: bool, *, sent: bool = False) -> None:
+        """An MQTT message was heard, or is being sent."""
+        ...
+
+
 @dataclass(frozen=True)
 class LinkHealth:
     """State of one wire, for the view and for alarms."""
