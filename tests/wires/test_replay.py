@@ -70,14 +70,14 @@ async def test_servers_of_a_recording_are_read_by_another_controller(tmp_path: P
     async with Town(tmp_path) as town:
         await town.until(lambda: bool(town.plant.lines), 40)
         await town.controller.kill()
-        got = Process("capture", str(town.path), str(tmp_path / "t"), "--for", "4", "--no-mqtt", "--every-point")
+        got = Process("capture", str(town.path), str(tmp_path / "t"), "--for", "14", "--no-mqtt", "--every-point")
         await got.start()
         assert await got.end(60) == 0
         await town.plant.kill()
-        serving = await town.start(Process("replay", str(town.path), str(tmp_path / "t"), "--serve", "--speed", "4"))
-        await pause(6)
+        serving = await town.start(Process("replay", str(town.path), str(tmp_path / "t"), "--serve", "--speed", "10"))
+        await pause(5)
         assert serving.running, serving.said
-        probing = Process("probe", str(town.path), "--json")
+        probing = Process("probe", str(town.path))
         await probing.start()
         assert await probing.end(60) == 0, probing.said
         await serving.kill(15)
