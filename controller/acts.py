@@ -1,24 +1,30 @@
 """What operators asked for: an append-only file of acts that outlives kill -9, read every cycle.
 
-One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release", ...}. The file lies in the
-site's state directory, mode 0700: who may write there is who may act. Every request is a policy like any other,
-so safety binds it.
+One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release"|"setpoint", ...}. The file lies
+in the site's state directory, mode 0700: who may write there is who may act. Every request is a policy like any other,
+so safety binds it. What was asked stands until something else is. A set-point is asked once, and lapses when it is not
+taken up within seconds: a controller that starts later writes nothing of the past.
 """
 
 import fcntl
 import json
+import math
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from controller.frames import Mode, Requests
-from drivers.clock import Clock
+from drivers.clock import Clock, RealClock
 from drivers.site.model import Site
+from drivers.wires import SetpointCommand
 
 FILE = "acts.jsonl"
+AUDIT = "audit.jsonl"  # what came of set-points: every attempt to write a register
 KEPT = 20  # refusals that are remembered
 LONGEST_LINE = 1 << 16
+HISTORY_MS = 600_000
+FRESH_MS = 10_000  # a set-point older than this by the wall clock is not written any more
 CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 
 
@@ -57,9 +63,27 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
     elif kind in ("hold", "release"):
         if str(act.get("rack")) not in site.rack_index:
             raise ActError(f"rack {act.get('rack')!r} is not in racks.csv: give an id from there")
+    elif kind == "setpoint":
+        setpoint_of(act)
+        if act["device"] not in {d.id for d in site.devices}:
+            raise ActError(f"device {act['device']!r} is not in devices.csv: give an id from there")
     else:
-        raise ActError(f"act {kind!r} is not known: give one of envelope, mode, hold, release")
+        raise ActError(f"act {kind!r} is not known: give one of envelope, mode, hold, release, setpoint")
     return act
+
+
+def setpoint_of(act: dict[str, Any]) -> SetpointCommand:
+    """The set-point that an act asks for; ActError where it is none."""
+    numbers = [act.get("value"), *(act.get("revert") or (0.0, 1.0))]
+    if len(numbers) != 3 or any(type(x) not in (int, float) or not math.isfinite(x) for x in numbers):
+        raise ActError(f"set-point {act.get('value')!r}, reverting to {act.get('revert')!r}: give numbers")
+    revert = (float(numbers[1]), float(numbers[2])) if act.get("revert") else None
+    names = [act.get(x) for x in ("device", "point")]
+    if not all(isinstance(x, str) and x for x in names):
+        raise ActError(f"set-point of {names[0]!r}.{names[1]!r}: give a device and a point")
+    told = {name: _printable(act.get(name, "")) for name in ("by", "why", "id")}
+    device, point = map(str, names)
+    return SetpointCommand(device, point, float(numbers[0]), revert, told["by"], told["why"], told["id"])
 
 
 def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
@@ -90,7 +114,9 @@ class Acts:
     mode and for each hold, and why.
     """
 
-    def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
+    def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE, clock: Clock | None = None) -> None:
+        self._clock = clock or RealClock()
+        self._due: list[SetpointCommand] = []  # set-points that nobody has taken up yet
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
@@ -100,12 +126,18 @@ class Acts:
     def poll(self) -> Requests:
         """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
 
-        OSError when the file cannot be read: `requests` still holds what was asked before.
+        Set-points are in what is returned once. OSError when the file cannot be read: `requests` still holds what was
+        asked before.
         """
+        self._read_on()
+        due, self._due = tuple(self._due), []
+        return replace(self.requests, setpoints=due) if due else self.requests
+
+    def _read_on(self) -> None:
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
-            return self.requests
+            return
         if size < self._read:  # not the file that was read: what was asked stands, what follows is not missed
             self._refuse(f"cut from {self._read} to {size} bytes; what was asked before still holds")
             self._read, self._rest = 0, b""
@@ -120,17 +152,26 @@ class Acts:
             if len(self._rest) > LONGEST_LINE:
                 self._refuse(f"a line of more than {LONGEST_LINE} bytes: {self._rest[:80]!r}")
                 self._rest = b""
-        return self.requests
 
     def _take(self, line: bytes) -> None:
         try:
             act = json.loads(line)
             if not isinstance(act, dict):
                 raise ActError("not an object")
-            self.requests = apply(self.requests, check(self._site, act))
+            if check(self._site, act)["act"] == "setpoint":
+                self._ask_setpoint(act)
+                return
+            self.requests = apply(self.requests, act)
             self._note(act)
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
+
+    def _ask_setpoint(self, act: dict[str, Any]) -> None:
+        age_ms = self._clock.wall_ms() - int(act.get("at_ms", 0))
+        if abs(age_ms) <= FRESH_MS:
+            self._due.append(setpoint_of(act))
+        elif age_ms < HISTORY_MS:  # what is older was there before this controller began
+            raise ActError(f"set-point is {age_ms / 1000:.0f} s old: ask again")
 
     def _note(self, act: dict[str, Any]) -> None:
         key = "mode" if act["act"] == "mode" else str(act.get("rack"))
@@ -164,7 +205,8 @@ def apply(now: Requests, act: dict[str, Any]) -> Requests:
 
 def requests_body(requests: Requests) -> dict[str, Any]:
     """What was asked of a cycle, as a recording keeps it."""
-    return asdict(requests) | {"mode": requests.mode.name.lower(), "held": sorted(requests.held)}
+    body = asdict(requests) | {"mode": requests.mode.name.lower(), "held": sorted(requests.held)}
+    return {name: value for name, value in body.items() if name != "setpoints"}  # a replay writes nothing
 
 
 def requests_of(body: dict[str, Any]) -> Requests:

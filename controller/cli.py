@@ -87,6 +87,41 @@ def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
     _act(site, state, why, {"act": "release", "rack": rack})
 
 
+@app.command("setpoint")
+def setpoint(
+    site: SITE,
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A Modbus device of devices.csv.")],
+    point: Annotated[str, typer.Argument(metavar="POINT", help="A point that its profile lets be written.")],
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="In the point's unit, as probe shows it.")],
+    revert: Annotated[
+        float | None, typer.Option("--revert", metavar="VALUE", help="What the device falls back to by itself ..")
+    ] = None,
+    after_s: Annotated[
+        float | None, typer.Option("--after", metavar="SECONDS", min=1.0, help=".. after so long; where it can.")
+    ] = None,
+    state: STATE = None,
+    why: WHY = "",
+) -> None:
+    """Have the running controller write one set-point, in LIVE only, and read it back. Exit 1 where it did not."""
+    from controller import setpoint as asking
+    from controller.acts import ActError
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        if (revert is None) != (after_s is None):
+            _fail("give --revert and --after together")
+        fall_back = None if revert is None or after_s is None else (revert, after_s)
+        done, text = asking.ask(resolve_site(site), state, getpass.getuser(), why, (device, point), value, fall_back)
+    except (SiteError, ActError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the act was not written: {error}")
+    if not done:
+        _fail(text)
+    typer.echo(text)
+
+
 @app.command("replay")
 def replay(
     site: SITE,

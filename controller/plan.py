@@ -8,6 +8,7 @@ from controller import site_rows
 from controller.contingency import Losses, compile_losses
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
+from drivers.profile import Profile
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import Node, Site
 
@@ -99,6 +100,7 @@ class Plan:
     case_of_unit: Ints  # [U] the same of cooling units
     stops: dict[int, Bools]  # losses of nodes: cooling units [U] that stop with them
     refed: dict[int, Bools]  # losses after which ties close: nodes [N] that carry more then
+    profile_of: dict[str, Profile]  # Modbus devices: what may be written to them
 
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
@@ -193,6 +195,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         case_of_unit=_cases(losses, [x.id for x in site.cooling]),
         stops=_stops(losses, [(x.kind, x.id) for x in site.cooling]),
         refed=_refed(losses, n),
+        profile_of={d.id: s.profile for s in inventory.slabs if s.profile and s.profile.blocks for d in s.devices},
     )
 
 

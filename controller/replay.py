@@ -20,6 +20,7 @@ from drivers.lease import LeaseError, compile_groups, decode_lease
 from drivers.mqtt.leases import lease_topic
 from drivers.profile import load_profiles
 from drivers.site.model import Site
+from drivers.wires import CapCommand
 
 PERIOD_S = 1.0
 Watch = Callable[[Plan, Frames, Playback], None]
@@ -119,8 +120,9 @@ class Replay:
         if requests.mode == Mode.SHADOW:
             self._ours_w = np.floor(frames.orders.cap_w)
         for command in commands:
-            lease = command.lease
-            self._ours_w[self._groups[lease_topic(self.plan.site.name, lease.group)].racks] = lease.cap_w
+            if isinstance(command, CapCommand):
+                lease = command.lease
+                self._ours_w[self._groups[lease_topic(self.plan.site.name, lease.group)].racks] = lease.cap_w
         self._watch(self.plan, frames, self.playback)
 
     def _lease(self, entry: Message) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from controller import answers, cycle, feed
-from controller.acts import Acts, next_epoch, requests_body, state_dir
+from controller.acts import AUDIT, Acts, next_epoch, requests_body, state_dir
 from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
@@ -24,6 +24,7 @@ from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
 from drivers.site.model import Site
+from drivers.wires import CapCommand
 
 PERIOD_S = 1.0
 LATE_S = 0.5  # a cycle that starts this late, or is skipped, is a late one
@@ -56,7 +57,7 @@ class Service:
         self._note = note  # what a recording needs to have the same cycles again
         self._plan: Plan = compile_plan(site, building.inventory)
         self._building, self._clock, self._sink = building, clock, sink
-        self._acts = Acts(folder, site, mode)
+        self._acts = Acts(folder, site, mode, clock)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         note("begin", t_s=self._state.ledger.start_s, epoch=self._state.ledger.epoch)
         self._shadow = mode == Mode.SHADOW
@@ -147,10 +148,14 @@ class Service:
             ready = sets.of_loss if sets and began_s - sets.at_s < SETS_OLD_S else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
             self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
+            self._building.forbid("" if frames.orders.mode == Mode.LIVE else f"mode is {frames.orders.mode.name}")
             self._building.send(commands)
+            for setpoint, why in frames.orders.refused:
+                self._building.refuse(setpoint, why)
         except Exception:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps
             self._failed += 1
+            self._building.forbid("the last cycle failed")
             logging.exception("cycle failed (%d so far)", self._failed)
             return False
         self._prepare.look(frames, self._state)
@@ -158,8 +163,9 @@ class Service:
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
         left = self._left(frames)
-        self._leased = (self._leased or bool(commands)) and not (requests.mode == Mode.OFF and left)
-        self._show(frames, self._timing(took_s, sum(len(c.lease.cap_w) for c in commands)), said)
+        caps = [c.lease.cap_w for c in commands if isinstance(c, CapCommand)]
+        self._leased = (self._leased or bool(caps)) and not (requests.mode == Mode.OFF and left)
+        self._show(frames, self._timing(took_s, sum(map(len, caps))), said)
         return left
 
     def _requests(self, now_s: float, said: list[str]) -> Requests:
@@ -187,6 +193,7 @@ class Service:
         """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
         try:
             links = self._building.health()
+            said = [*said, *self._building.alarms()]
             outranked = int(self._state.ledger.outranked.sum())
             self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest))
         except Exception:
@@ -245,7 +252,7 @@ def run(
 
     async def main() -> None:
         note = recorder.note if recorder else _unheard
-        service = Service(site, Building(site, clock, recorder), clock, where, mode, sink, note)
+        service = Service(site, Building(site, clock, recorder, where / AUDIT), clock, where, mode, sink, note)
         if recorder:
             recorder.start()
         task = asyncio.ensure_future(service.run(leave_s))

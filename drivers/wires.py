@@ -10,12 +10,28 @@ from drivers.points import Floats, Ints, Qualities, Snapshot
 
 @dataclass(frozen=True)
 class CapCommand:
-    """Send one group's cap leases. Later kinds (storage, set-point) stand beside it in `Command`."""
+    """Send one group's cap leases. Later kinds (storage) stand beside it in `Command`."""
 
     lease: Lease
 
 
-Command = CapCommand
+@dataclass(frozen=True)
+class SetpointCommand:
+    """Write one point of a device [the point's unit], once; who asked, why, and the act by which it was asked.
+
+    `revert` is what the device falls back to by itself, and after how long [s]; needed where its profile has it.
+    """
+
+    device: str
+    point: str
+    value: float
+    revert: tuple[float, float] | None = None
+    by: str = ""
+    why: str = ""
+    act: str = ""
+
+
+Command = CapCommand | SetpointCommand
 
 
 class Tap(Protocol):

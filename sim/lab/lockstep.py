@@ -50,6 +50,7 @@ class MemoryWires:
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
         self.heard: Callable[[Lease], None] = lambda _: None  # who listens to what is published
         self._plant = plant
+        self._measures = {d.id: d.measures for d in plant.site.devices}
         self._table = self.inventory.table()
 
     def snapshot(self, now_s: float) -> Snapshot:
@@ -84,6 +85,8 @@ class MemoryWires:
             if isinstance(command, CapCommand):
                 self.heard(command.lease)
                 self._plant.accept_lease(command.lease)
+            else:
+                self._plant.write(self._measures[command.device], command.point, command.value)
         return len(commands)
 
     def health(self) -> Sequence[LinkHealth]:

@@ -234,7 +234,7 @@ async def test_a_full_disk_is_said_in_the_recording_and_the_log(
         return real(handle, data)
 
     recorder = Recorder(tmp_path / "t", modbus_site(()), CLOCK)
-    monkeypatch.setattr(recording.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     file = recorder._file
     entries: list[Entry] = [Exchange(float(k), "c1", b"\1\3\0\0\0\1", b"\1\3\2\0\7", "good") for k in range(6)]
     file.write(entries[:2])

@@ -13,7 +13,7 @@ from controller import acts
 from controller.frames import Mode, Requests
 from controller.replay import Replay
 from controller.replaying import into_controller
-from drivers.capture.tape import Header, Message, Note, TapeError, entry_line, open_tape, site_hash
+from drivers.capture.tape import Entry, Header, Message, Note, TapeError, entry_line, open_tape, site_hash
 from drivers.cli import joined
 from drivers.clock import RealClock
 from drivers.site.load import load_site
@@ -87,7 +87,7 @@ def test_a_recording_of_another_site_is_refused_and_an_older_one_is_said(tmp_pat
     site = tiny_site()
     write_site(site, tmp_path / "site")
     sent = Message(2.0, "headroom/v1/tiny/lease/g1", b"not a lease", retained=False, sent=True)
-    notes = [Note(1.0, {"note": "begin", "epoch": "x"}), Note(1.5, {"note": "cycle"}), sent]
+    notes: list[Entry] = [Note(1.0, {"note": "begin", "epoch": "x"}), Note(1.5, {"note": "cycle"}), sent]
     for name, text in (("tiny", "old"), ("other", site_hash(site))):
         header = Header(name, text, 0.0, 0, 1)
         (tmp_path / name).write_bytes(header.line() + b"".join(map(entry_line, notes)))
