@@ -8,7 +8,7 @@ from controller import site_rows
 from controller.contingency import Losses, compile_losses
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
-from drivers.profile import Profile
+from drivers.profile import Profile, measured_kind
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import Node, Site
 
@@ -245,9 +245,11 @@ def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:
 
 
 def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:
-    """(id of the thing measured, point) -> slot."""
+    """(id of the thing measured, point) -> slot; of devices that stand beside the instruments there is none."""
     slots: dict[tuple[str, str], int] = {}
     for slab in inventory.slabs:
+        if slab.profile is not None and not measured_kind(slab.profile):
+            continue
         for i, device in enumerate(slab.devices):
             for j, point in enumerate(slab.points):
                 slots[device.measures, point] = slab.start + i * len(slab.points) + j

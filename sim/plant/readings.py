@@ -46,7 +46,9 @@ class Readings:
             "loop": {x.id: i for i, x in enumerate(site.loops)},
             "storage": {s.id: i for i, s in enumerate(site.storage)},
             "rack": {r.id: i for i, r in enumerate(site.racks)},
+            "switch": {s.id: i for i, s in enumerate(site.switches)},
         }
+        self._sides = np.array([[site.node_index[s.a], site.node_index[s.b]] for s in site.switches], dtype=np.int64)
         self.columns = self._all_columns()
 
     def take(self, node_w: Floats, rack_w: Floats) -> None:
@@ -95,6 +97,7 @@ class Readings:
             "flow_lpm": self._pump_flow,
             "supply_c": lambda i: t.loop_supply_c[hyd.unit_loop[i]],
             "return_c": lambda i: t.loop_return_c[hyd.unit_loop[i]],
+            "target_c": lambda i: hyd.loop_set_c[hyd.unit_loop[i]],
         }
         loop = {
             "running": lambda i: (t.loop_flow_lpm[i] > 1.0).astype(float),
@@ -112,6 +115,7 @@ class Readings:
             "loop": loop,
             "storage": self._storage_columns(),
             "rack": self._rack_columns(),
+            "switch": self._switch_columns(),
         }
 
     def _rack_columns(self) -> dict[str, Column]:
@@ -143,6 +147,10 @@ class Readings:
             a: Floats = apparent(i) / (np.maximum(line_v(i), 1.0) * np.sqrt(self._three[i]))
             return a
 
+        def battery(i: Ints) -> Floats:
+            left: Floats = 100.0 * self._elec.battery_j[i] / np.maximum(self._elec.battery_max_j[i], 1.0)
+            return left
+
         def current(phase: int) -> Column:
             return lambda i: amps(i) * 3.0 * self._phase[i, phase]
 
@@ -155,6 +163,8 @@ class Readings:
             "reactive_var": lambda i: self._elec.out_var[i],
             "power_factor": factor,
             "frequency_hz": lambda i: np.full(len(i), 60.0),
+            "live_hz": lambda i: np.where(self._elec.live[i], 60.0, 0.0),
+            "battery_pct": battery,
             "energy_import_wh": lambda i: self._energy_wh[i],
             "volt_v": line_v,
             "current_a": amps,
@@ -184,10 +194,25 @@ class Readings:
             "pump_pct": lambda i: 100.0 * np.minimum(speed(i), 1.0),
             "valve_pct": lambda i: 100.0 * t.valve[i],
         }
+        columns |= {
+            "heat_w": lambda i: t.cdu_heat_w[i],
+            "facility_supply_c": lambda i: t.loop_supply_c[hyd.cdu_loop[i]],
+            "facility_flow_pct": lambda i: 100.0 * t.valve_share[i] * t.granted[hyd.cdu_loop[i]],
+            "facility_flow_lpm": lambda i: t.valve_share[i] * t.granted[hyd.cdu_loop[i]] * hyd.cdu_primary_lpm[i],
+        }
         columns |= {f"pump{k}_rpm": lambda i: 4200.0 * speed(i) for k in (1, 2, 3, 4)}
         columns |= {f"{flags}_flags": lambda i: np.zeros(len(i)) for flags in ("status", "sensor_fault")}
         columns["leak_flags"] = lambda i: LEAK_BIT * t.leaks[i].astype(float)
         return columns
+
+    def _switch_columns(self) -> dict[str, Column]:
+        """What a transfer switch sees of its two sources."""
+        node = self._node_columns()
+        return {
+            "normal_v": lambda i: node["volt_v"](self._sides[i, 0]),
+            "normal_hz": lambda i: node["live_hz"](self._sides[i, 0]),
+            "emergency_hz": lambda i: node["live_hz"](self._sides[i, 1]),
+        }
 
     def _storage_columns(self) -> dict[str, Column]:
         e, tree = self._elec, self._net.tree

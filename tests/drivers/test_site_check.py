@@ -165,7 +165,7 @@ def test_wrong_kind_of_meter(folder: Path) -> None:
 def test_a_valve_is_no_meter(folder: Path) -> None:
     edit_cell(folder, "devices", "w1a", "profile", "belimo_ev200")
     (problem,) = check_path(folder, profiles())
-    assert problem.what.startswith("profile 'belimo_ev200' polls no power_w, soc_pct, or flow_lpm with supply_c, ")
+    assert problem.what == "profile 'belimo_ev200' is a valve and stands at a cdu or loop, 'w1a' is a node"
 
 
 def test_a_device_set_to_another_word_order_is_no_problem(folder: Path) -> None:
