@@ -77,7 +77,9 @@ def probe(
     """Read every point of Modbus devices: raw words, value, range, verdict, time. Exit 1 where anything is wrong."""
     import asyncio
     import json
+    from datetime import UTC, datetime
 
+    from drivers.clock import RealClock
     from drivers.probe import report, walk
     from drivers.profile import load_profiles
     from drivers.site.load import resolve_site
@@ -97,7 +99,8 @@ def probe(
         if csv_file:
             csv_file.write_text(report.as_csv(checks), encoding="utf-8")
         if html_file:
-            html_file.write_text(report.as_html(checks, f"{plan.title}: point check"), encoding="utf-8")
+            at = datetime.fromtimestamp(RealClock().wall_ms() / 1000, UTC).astimezone().isoformat(" ", "minutes")
+            html_file.write_text(report.as_html(checks, f"{plan.title}: point check", at), encoding="utf-8")
     except OSError as error:
         _fail(f"{error.filename} cannot be written: {error.strerror}")
     if as_json:
