@@ -23,7 +23,6 @@ FILE = "acts.jsonl"
 AUDIT = "audit.jsonl"  # what came of set-points: every attempt to write a register
 KEPT = 20  # refusals that are remembered
 LONGEST_LINE = 1 << 16
-HISTORY_MS = 600_000
 FRESH_MS = 10_000  # a set-point older than this by the wall clock is not written any more
 CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 
@@ -116,6 +115,7 @@ class Acts:
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE, clock: Clock | None = None) -> None:
         self._clock = clock or RealClock()
+        self._began_ms = self._clock.wall_ms()
         self._due: list[SetpointCommand] = []  # set-points that nobody has taken up yet
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
         self.requests = Requests(mode=mode)
@@ -167,11 +167,13 @@ class Acts:
             self._refuse(f"{error}: {line[:80]!r}")
 
     def _ask_setpoint(self, act: dict[str, Any]) -> None:
-        age_ms = self._clock.wall_ms() - int(act.get("at_ms", 0))
-        if abs(age_ms) <= FRESH_MS:
-            self._due.append(setpoint_of(act))
-        elif age_ms < HISTORY_MS:  # what is older was there before this controller began
+        at_ms = int(act.get("at_ms", 0))
+        age_ms = self._clock.wall_ms() - at_ms
+        if at_ms < self._began_ms:
+            return  # asked of the controller before this one
+        if abs(age_ms) > FRESH_MS:
             raise ActError(f"set-point is {age_ms / 1000:.0f} s old: ask again")
+        self._due.append(setpoint_of(act))
 
     def _note(self, act: dict[str, Any]) -> None:
         key = "mode" if act["act"] == "mode" else str(act.get("rack"))

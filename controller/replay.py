@@ -23,6 +23,7 @@ from drivers.site.model import Site
 from drivers.wires import CapCommand
 
 PERIOD_S = 1.0
+LONGEST_GAP_S = 60.0
 Watch = Callable[[Plan, Frames, Playback], None]
 
 
@@ -108,6 +109,8 @@ class Replay:
         if self._state is None:
             self._state = cycle.begin(self.plan, self._epoch, entry.t_s)
             self._due_s = entry.t_s + PERIOD_S
+        if entry.t_s - self._due_s > LONGEST_GAP_S:  # nothing was recorded meanwhile
+            self._due_s = entry.t_s
         while entry.t_s >= self._due_s:
             self.playback.clock.move_to(self._due_s)
             self._step(self._due_s, Requests(mode=Mode.SHADOW), self._state)

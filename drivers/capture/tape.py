@@ -21,6 +21,7 @@ from drivers.site.write import site_files
 
 VERSION = 1
 LONGEST_LINE = 1 << 20
+LATEST_S = 1e10  # no machine runs for three hundred years
 
 
 class TapeError(ValueError):
@@ -158,6 +159,8 @@ def _header(path: Path) -> Header:
             body = json.loads(file.readline(LONGEST_LINE))
         if body.pop("headroom") != "capture" or body.pop("v") != VERSION:
             raise ValueError("another kind or version")
+        if not abs(float(body["started_s"])) < LATEST_S:
+            raise ValueError("no time")
         return Header(
             str(body["site"]),
             str(body["hash"]),
@@ -176,6 +179,8 @@ def _entry(line: bytes) -> Entry | None:
     try:
         body = json.loads(line)
         t_s = float(body.pop("t"))
+        if not abs(t_s) < LATEST_S:
+            return None
         if "d" in body:
             request, reply = bytes.fromhex(body["rq"]), bytes.fromhex(body["rp"])
             return Exchange(t_s, str(body["d"]), request, reply, str(body["q"]))

@@ -17,12 +17,13 @@ from drivers.site.model import Site
 from drivers.site.problems import did_you_mean
 
 LOOK_S = 0.1
+MOST = 2000  # points
 GRACE_S = 3.0  # after so long a point that has never come is said to be so
 AGENT_UNITS = {"power_w": "W", "cap_w": "W"}
 
 
 class UnknownPointError(ValueError):
-    """A pattern that no point of the site has; the message says which, and the nearest name."""
+    """A pattern that no point of the site has, with the nearest name; or patterns that too many have."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def choose(
             take(f"{rack.id}.{point}", AGENT_UNITS.get(point, ""))
     for pattern in sorted(unmatched):
         raise UnknownPointError(_unknown(site, profiles, pattern))
+    if len(units) > MOST:
+        raise UnknownPointError(f"{len(units)} points match, at most {MOST} can be watched: name fewer")
     return site.model_copy(update={"devices": tuple(devices)}), _polling(profiles, polled), units
 
 

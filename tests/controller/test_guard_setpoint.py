@@ -93,15 +93,17 @@ def test_a_setpoint_is_taken_up_once_and_never_from_the_past(tmp_path: Path) -> 
     acts.append(tmp_path, SITE, clock, "me", "cold aisle", told(id="a1"))
     assert seen.poll().setpoints == (replace(COLD, by="me", why="cold aisle", act="a1"),)
     assert seen.poll().setpoints == ()
-    assert Acts(tmp_path, SITE, clock=clock).poll().setpoints != ()  # a controller that has just been restarted
-    clock.advance(11.0)
-    late = Acts(tmp_path, SITE, clock=clock)
-    assert late.poll() == Requests()
-    assert "11 s old: ask again" in late.refused[-1]
-    clock.advance(3600.0)
-    later = Acts(tmp_path, SITE, clock=clock)
-    assert later.poll() == Requests()
-    assert later.refusals == 0  # history is no news
+    clock.advance(0.5)
+    restarted = Acts(tmp_path, SITE, clock=clock)
+    assert restarted.poll() == Requests()  # it was asked of the one before
+    assert restarted.refusals == 0  # which is no news
+    acts.append(tmp_path, SITE, clock, "me", "", told(id="a2"))
+    clock.advance(11.0)  # a controller that stood still
+    assert restarted.poll() == Requests()
+    assert "11 s old: ask again" in restarted.refused[-1]
+    ahead = VirtualClock(wall_start_ms=clock.wall_ms() + 3_600_000)
+    acts.append(tmp_path, SITE, ahead, "me", "", told(id="a3"))  # asked by a clock that is an hour ahead
+    assert restarted.poll().setpoints == ()
     assert "setpoints" not in json.dumps(acts.requests_body(Requests(setpoints=(COLD,))))
 
 

@@ -13,7 +13,7 @@ from controller import acts
 from controller.frames import Mode, Requests
 from controller.replay import Replay
 from controller.replaying import into_controller
-from drivers.capture.tape import Entry, Header, Message, Note, TapeError, entry_line, open_tape, site_hash
+from drivers.capture.tape import Entry, Exchange, Header, Message, Note, TapeError, entry_line, open_tape, site_hash
 from drivers.cli import joined
 from drivers.clock import RealClock
 from drivers.site.load import load_site
@@ -104,6 +104,17 @@ def test_a_recording_of_another_site_is_refused_and_an_older_one_is_said(tmp_pat
     got = run.invoke(joined(), ["replay", str(tmp_path / "site"), str(tmp_path / "tiny"), "--serve", "--site-out", "."])
     assert got.exit_code == 1
     assert "exists" in got.output
+
+
+def test_a_recording_that_leaps_in_time_or_names_no_time_ends_soon(tmp_path: Path) -> None:
+    site = tiny_site()
+    heard = [Exchange(t_s, "c1", b"\1\3\0\0\0\1", b"", "silent") for t_s in (1.0, 3.5, 1e9, 2.0, 1e300)]
+    header = Header("tiny", site_hash(site), 0.0, 0, 1)
+    wrong = b'{"t":NaN,"d":"c1","rq":"","rp":"","q":"bad"}\n{"t":1e999,"note":"x"}\n'
+    (tmp_path / "t").write_bytes(header.line() + wrong + b"".join(map(entry_line, heard)))
+    out = Replay(site, open_tape(tmp_path / "t")).run()
+    assert out.cycles == 3
+    assert "3 lines are none" in out.faults[0]
 
 
 def test_requests_survive_a_recording() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from drivers.cli import joined
 from drivers.probe.watch import UnknownPointError, choose, watch
+from drivers.site.load import resolve_site
 from drivers.site.model import Gateway, Site
 from sim.serve.modbus import ModbusPlant
 
@@ -85,9 +86,11 @@ def test_only_what_is_watched_is_read() -> None:
 
 
 def test_a_point_that_is_not_there_is_named_with_the_nearest() -> None:
-    for pattern, says in (("c1.flow_lmp", "flow_lpm"), ("pdu3.power_w", "pdu1"), ("nothing", "DEVICE.POINT")):
+    for pattern, says in (("c1.flow_lmp", "flow_lpm"), ("pdu3.power_w", "pdu2"), ("nothing", "DEVICE.POINT")):
         with pytest.raises(UnknownPointError, match=says):
             choose(site_on(1), PROFILES, ["c1.flow_lpm", pattern])
+    with pytest.raises(UnknownPointError, match="at most 2000 can be watched"):
+        choose(resolve_site("hall"), PROFILES, ["*"])
     got = CliRunner().invoke(joined(), ["watch", "hall", "nowhere.power_w"])
     assert got.exit_code == 1
     assert "no point is named 'nowhere.power_w'" in got.output
