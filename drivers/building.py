@@ -97,7 +97,7 @@ class Building:
 
     def alarms(self) -> list[str]:
         """What needs a person: devices that are not those of the site file, records that could not be kept."""
-        return [*self._provenance.alarms(), *self._audit.alarms()]
+        return [*self._provenance.alarms(), *self._audit.alarms(), *(self._tap.alarms() if self._tap else ())]
 
     def health(self) -> Sequence[LinkHealth]:
         """One entry per wire."""

@@ -48,6 +48,10 @@ class Tap(Protocol):
         """An MQTT message was heard, or is being sent."""
         ...
 
+    def alarms(self) -> list[str]:
+        """What a person must know of it."""
+        ...
+
 
 @dataclass(frozen=True)
 class LinkHealth:

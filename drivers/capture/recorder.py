@@ -129,6 +129,11 @@ class Recorder:
         self.messages += 1
         self._take(Message(self._now(), topic, bytes(payload), retained, sent))
 
+    def alarms(self) -> list[str]:
+        """Whether the recording has holes."""
+        lost = f"{self.lost} lines are missing in the recording {self.path}: its disk is slow or full"
+        return [lost] if self.lost else []
+
     def note(self, what: str, *, t_s: float, **more: Any) -> None:
         """Record what the controller says of `t_s` [s, monotonic]."""
         self._take(Note(t_s, {"note": what} | more))

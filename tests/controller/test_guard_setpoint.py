@@ -19,6 +19,8 @@ from drivers.clock import VirtualClock
 from drivers.inventory import compile_inventory
 from drivers.profile import load_profiles
 from drivers.wires import SetpointCommand
+from sim.lab.lockstep import LockStep
+from sim.plant.events import Scenario
 
 SITE = tiny_site()
 PLAN: Plan = compile_plan(SITE, compile_inventory(SITE, load_profiles()))
@@ -124,3 +126,28 @@ async def test_the_service_passes_it_on_in_live_and_audits_its_refusal_in_hold(t
     assert [(c.value, "mode is HOLD" in why) for c, why in rig.building.refused] == [(31.0, True)]
     assert rig.building.forbidden[2] == ""
     assert "mode is HOLD" in rig.building.forbidden
+
+
+@pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.HOLD, Mode.OFF])
+async def test_in_no_other_mode_anything_is_sent(tmp_path: Path, mode: Mode) -> None:
+    rig = Rig(tmp_path, mode)
+    name = next(d for d, p in rig.service._plan.profile_of.items() if p.name == "delta_rpu_orv3")
+    for reading in (2, 4, 6):
+        rig.at(reading, lambda: acts.append(tmp_path, rig.bench.site, rig.clock, "me", "", told(device=name)))
+    await rig.run(9)
+    assert rig.building.setpoints == []
+    assert len(rig.building.refused) == 3
+    assert all(why.startswith("mode is ") for why in rig.building.forbidden)
+
+
+def test_in_lock_step_a_set_point_reaches_the_plant() -> None:
+    lock = LockStep(SITE, Scenario.model_validate({"name": "calm", "title": "Nothing happens"}))
+    lock.cycle()
+    before_c = lock.plant.thermal.cdu_target_c[0]
+    lock.requests = replace(lock.requests, setpoints=(COLD, replace(COLD, device="c2", value=46.0)))
+    frames, _ = lock.cycle()
+    assert before_c == 40.0
+    assert lock.plant.thermal.cdu_target_c[:2].tolist() == [38.0, 40.0]
+    assert [why for _, why in frames.orders.refused] == [
+        "value 46 C is warmer than the 45 C that the racks accept (control.supply_max_c)"
+    ]

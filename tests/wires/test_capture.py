@@ -219,6 +219,7 @@ async def test_a_disk_that_stands_still_costs_lines_and_no_time(
     assert heard + recorder.dropped >= recorder.exchanges
     assert tape.lost == pytest.approx(recorder.dropped, abs=2 * recording.BATCH)
     assert "were lost" in tape.faults[0]
+    assert "are missing in the recording" in recorder.alarms()[0]
 
 
 async def test_a_full_disk_is_said_in_the_recording_and_the_log(
