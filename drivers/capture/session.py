@@ -10,8 +10,10 @@ from pathlib import Path
 from drivers.capture.recorder import Recorder
 from drivers.clock import Clock
 from drivers.listening import Listening
+from drivers.modbus.ask import IDENTIFY, Line, NoAnswerError, read_pdu
 from drivers.profile import Profile, load_profiles
 from drivers.site.model import Site
+from drivers.wires import Tap
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,25 @@ def polling_all(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
     return {name: whole(profile) for name, profile in profiles.items()}
 
 
+async def ask_who(site: Site, profiles: Mapping[str, Profile], tap: Tap) -> None:
+    """Let `tap` hear who each Modbus device says it is: text registers of its profile, else function 43/14.
+
+    One device at a time on a connection of its own; one that does not answer, or will not say, is passed over.
+    """
+    gateways = {g.id: (g.host, g.port) for g in site.gateways}
+    for device in site.devices:
+        if device.protocol != "modbus_tcp":
+            continue
+        texts = profiles[device.profile].identity.values()
+        with suppress(NoAnswerError, LookupError):
+            async with Line(*gateways.get(device.gateway, (device.host, device.port))) as line:
+                pdus = [read_pdu(t.fc, await line.address(device.unit, t), t.words) for t in texts] or [IDENTIFY]
+                for pdu in pdus:
+                    answer = await line.ask(device.unit, pdu)
+                    unit = device.unit.to_bytes()
+                    tap.exchange(device.id, unit + pdu, unit + answer.pdu, "bad" if answer.refused else "good")
+
+
 async def capture(
     site: Site, path: Path, clock: Clock, for_s: float, most_mb: float, mqtt: bool, every_point: bool
 ) -> Captured:
@@ -57,6 +78,7 @@ async def capture(
     begin_s = clock.now_s()
     recorder.start()
     await listening.start()
+    asking = asyncio.ensure_future(ask_who(site, used, recorder))
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(None if for_s == float("inf") else for_s):
@@ -67,6 +89,8 @@ async def capture(
             if w.devices_silent or not w.up
         ]
     finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
         await listening.stop()
         whole = await recorder.stop()
     return Captured(

@@ -38,8 +38,8 @@ NOTES = st.builds(Note, TIMES, st.dictionaries(st.sampled_from(["note", "mode"])
 
 
 def site_on(port: int) -> Site:
-    devices = [own_device("c1", "delta_rpu_orv3", "127.63.0.1", port)]
-    devices.append(own_device("bess1", "sunspec_battery", "127.63.0.2", port))
+    devices = [own_device("c1", "delta_rpu_orv3", "127.63.0.1", port, vendor="Delta", firmware="1.*")]
+    devices.append(own_device("bess1", "sunspec_battery", "127.63.0.2", port, vendor="SunSpec"))
     devices.append(own_device("cool1", "accuchiller", "127.63.0.3", port))  # coils and discrete inputs
     devices += [unit_device(f"pdu{u}", "gw", u) for u in (1, 2, 3)]
     return modbus_site(
