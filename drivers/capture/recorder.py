@@ -4,6 +4,7 @@ A disk that is slow or full costs lines of the recording, counted in it, never a
 """
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -36,22 +37,27 @@ class _File:
         self._begin()
 
     def _begin(self) -> None:
-        self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self.written = os.write(self._handle, self._header.line())
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        line = self._header.line()
+        if os.write(handle, line) < len(line):  # a part without its header is worth nothing
+            os.close(handle)
+            self.path.unlink()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._handle, self.written = handle, len(line)
 
     def _turn_over(self) -> None:
-        self.close()
         self.path.replace(self.path.with_name(self.path.name + ".1"))
+        self.close()
         self._header = Header(**vars(self._header) | {"part": self._header.part + 1})
         self._begin()
 
     def write(self, batch: list[Entry]) -> None:
         """Write a batch; what cannot be written is counted, and said in the file when it can."""
         try:
-            if self.written > self.half:
-                self._turn_over()
             if self._handle < 0:
                 self._begin()
+            elif self.written > self.half:
+                self._turn_over()
             said = [Note(batch[0].t_s, {"lost": self._unsaid})] if self._unsaid else []
             data = b"\n" * self._torn + b"".join(map(entry_line, [*said, *batch]))
             self._torn = True  # until all of it is there

@@ -251,6 +251,29 @@ async def test_a_full_disk_is_said_in_the_recording_and_the_log(
     assert "No space left" in caplog.text
 
 
+async def test_a_disk_that_takes_no_header_costs_lines_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the turn-over: the old part is whole, the new one begins when there is room again."""
+    recorder = Recorder(tmp_path / "t", modbus_site(()), CLOCK, most_mb=0.0006)
+    file = recorder._file
+    batch: list[Entry] = [Exchange(1.0, "c1", b"\1\3\0\0\0\1", b"\1\3\2\0\7", "good")]
+    for _ in range(3):
+        file.write(batch)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:10]))
+    file.write(batch)
+    file.write(batch)
+    monkeypatch.undo()
+    assert recorder.lost == 2
+    file.write(batch)
+    assert await recorder.stop()
+    tape = open_tape(tmp_path / "t")
+    assert len(list(tape.entries())) == 5  # three, the note of what is missing, and the last
+    assert tape.lost == 2
+    assert tape.unread == 0
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 async def test_what_ends_a_capture_leaves_a_recording(tmp_path: Path, sign: signal.Signals) -> None:
     site = site_on(free_port())
