@@ -4,6 +4,7 @@ Each device is asked on a connection of its own that is closed again, so no poll
 another is said in the alarms, and nothing is written to it until it says that it is the one.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from drivers.clock import Clock
@@ -16,6 +17,7 @@ from drivers.supervise import Supervisor
 FIRST_S = 5.0  # after the start: the polls connect first
 REST_S = 0.05  # between two devices
 AGAIN_S = 3600.0  # from one round to the next
+LONGEST_S = 20.0  # for one device: a chain of models may be long
 ALIKE = 3  # devices that an alarm names
 
 
@@ -81,11 +83,12 @@ class Provenance:
             await self._clock.sleep_until(self._clock.now_s() + self._again_s)
 
     async def _ask(self, device: Device, host: str, port: int) -> None:
-        """One device. What was found before stands while it does not answer."""
+        """One device. What was found before stands while it does not answer, or answers with what cannot be read."""
         try:
-            told = await identify(host, port, device.unit, profile=self._profiles[device.profile])
-        except ConnectionError as error:
-            self.unanswered[device.id] = str(error)
+            async with asyncio.timeout(LONGEST_S):
+                told = await identify(host, port, device.unit, profile=self._profiles[device.profile])
+        except Exception as error:  # a hostile device must not keep the others from being asked
+            self.unanswered[device.id] = str(error) or type(error).__name__
             return
         self.unanswered.pop(device.id, None)
         found = differences(device, told)

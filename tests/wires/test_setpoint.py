@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,39 @@ async def test_the_alarm_goes_when_the_right_device_is_back() -> None:
     finally:
         await watch.stop()
     assert str(Identity()) == "says nothing of itself"
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        bytes((0x2B, 0x0E, 1, 0x81, 0, 0, 3, 0, 200)) + b"x",  # an object longer than its reply
+        bytes((0x2B, 0x0E, 1, 0x81, 0xFF, 0, 1, 0, 1)) + b"x",  # more to follow, for ever
+        bytes((0x2B,)),
+        b"\x83\x00",
+        b"\x00" * 200,
+    ],
+)
+async def test_a_hostile_device_keeps_no_other_from_being_asked(pdu: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readexactly(7)
+                await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+                writer.write(head[:4] + (1 + len(pdu)).to_bytes(2, "big") + head[6:7] + pdu)
+        writer.close()
+
+    hostile = await asyncio.start_server(serve, "127.0.0.1", 0)
+    bad_port, port = hostile.sockets[0].getsockname()[1], free_port()
+    bad = own_device("bad", "delta_rpu_orv3", "127.0.0.1", bad_port, vendor="Delta")
+    site = modbus_site((bad, own_device("c1", "delta_rpu_orv3", "127.0.0.1", port, vendor="Delta")))
+    watch = Provenance(site, PROFILES, CLOCK, first_s=0.0, again_s=60.0)
+    async with hostile, foreign_device("127.0.0.1", port, {0: [0]}, who=("Other", "X", "1")):
+        watch.start()
+        await until(lambda: watch.rounds == 1)
+        await watch.stop()
+    assert "bad" in watch.unanswered or "bad" in watch.differing
+    assert list(watch.differing)[-1] == "c1"
+    assert watch.blocked("c1")
 
 
 async def test_records_that_cannot_be_kept_are_an_alarm(tmp_path: Path) -> None:
