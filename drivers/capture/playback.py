@@ -18,7 +18,7 @@ from drivers.inventory import Slab, compile_inventory
 from drivers.lease import compile_groups
 from drivers.listening import Ears
 from drivers.modbus import frame
-from drivers.modbus.sunspec import Model
+from drivers.modbus.sunspec import END, Model
 from drivers.mqtt.dsx import DsxLink
 from drivers.mqtt.leases import LeaseLink
 from drivers.points import Floats, Ints, PointTable, Qualities, Quality, Snapshot
@@ -84,6 +84,11 @@ class SlabPlayback:
             there = 0
         if not there and model in self.profile.models:
             known[model] = Model(addr, length)
+        if model == END and len(data) == 4 and known:  # the chain ends: what was not in it is not there
+            for block in self.profile.blocks:
+                if block.model and block.model not in known:
+                    first = self._codec.column(block.fc, block.first, block.model)
+                    self._state[row, first : first + block.last - block.first + 1] = Quality.BAD
 
     def _column(self, row: int, fc: int, addr: int) -> int | None:
         """Image column of a wire address, or None where the profile has none."""

@@ -19,6 +19,11 @@ from drivers.site.problems import did_you_mean
 LOOK_S = 0.1
 MOST = 2000  # points
 GRACE_S = 3.0  # after so long a point that has never come is said to be so
+HINTS = {
+    "modbus": "its device does not answer",
+    "dsx": "the BMS says it when it changes, or within 100 s",
+    "agent": "its agent does not report",
+}
 AGENT_UNITS = {"power_w": "W", "cap_w": "W"}
 
 
@@ -33,6 +38,7 @@ class _Spot:
     name: str
     unit: str
     slot: int
+    hint: str  # what to know while nothing has come
 
 
 def choose(
@@ -93,11 +99,13 @@ def _spots(listening: Listening, site: Site, units: Mapping[str, str]) -> list[_
     spots = []
     for slab in listening.inventory.slabs:
         owners = [d.id for d in slab.devices] or [r.id for r in site.racks]
+        protocol = slab.profile.protocol if slab.profile else "agent"
         for row, owner in enumerate(owners):
             for column, point in enumerate(slab.points):
                 name = f"{owner}.{point}"
                 if name in units:
-                    spots.append(_Spot(name, units[name], slab.start + row * len(slab.points) + column))
+                    slot = slab.start + row * len(slab.points) + column
+                    spots.append(_Spot(name, units[name], slot, HINTS[protocol]))
     return spots
 
 
@@ -162,5 +170,5 @@ def _line(spot: _Spot, value: float, quality: str, age_s: float, wall_ms: int, *
         return json.dumps(body | {"quality": quality, "age_s": round(age_s, 3) if dated else None})
     at = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone()
     shown = f"{value:.9g} {spot.unit}".rstrip() if known else "-"
-    age = f"{age_s:.1f} s old" if dated else ""
+    age = f"{age_s:.1f} s old" if dated else spot.hint
     return f"{at:%H:%M:%S}  {spot.name:32} {shown:>20}  {quality:8} {age}".rstrip()

@@ -29,6 +29,7 @@ from drivers.probe.walk import probe
 from drivers.site.model import Gateway, Site
 from drivers.site.write import write_site
 from sim.serve.modbus import ModbusPlant
+from sim.serve.modbus_layout import Chain, Layout
 
 QUALITIES = st.sampled_from(["good", "suspect", "bad", "silent"])
 TIMES = st.floats(0, 1e9)
@@ -99,9 +100,11 @@ def test_what_is_no_recording_is_refused_in_words(tmp_path: Path) -> None:
         open_tape(tmp_path / "nowhere")
 
 
-async def test_played_back_every_point_is_what_the_reader_saw(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [(), (1, 713, 701)], ids=["all models", "a battery without 802"])
+async def test_played_back_every_point_is_what_the_reader_saw(tmp_path: Path, order: tuple[int, ...]) -> None:
     site = site_on(free_port())
     plant = await started(site)
+    plant._stations["bess1"].layout = Layout.of(plant.slabs["sunspec_battery"].codec, Chain(order=order))
     recorder = Recorder(tmp_path / "t", site, CLOCK)
     recorder.start()
     listening = Listening(site, PROFILES, CLOCK, tap=recorder, mqtt=False)
