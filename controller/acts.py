@@ -1,25 +1,30 @@
 """What operators asked for: an append-only file of acts that outlives kill -9, read every cycle.
 
-One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release"|.., ...}; acts on alarms are
-collected beside the requests, for the alarms and the journal to take. The file lies in the
-site's state directory, mode 0700: who may write there is who may act. Every request is a policy like any other,
-so safety binds it.
+One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release"|"setpoint"|.., ...}; acts on
+alarms are collected beside the requests, for the alarms and the journal to take. The file lies in the site's state
+directory, mode 0700: who may write there is who may act. Every request is a policy like any other, so safety binds it.
+What was asked stands until something else is. A set-point is asked once, and lapses when it is not taken up within
+seconds: a controller that starts later writes nothing of the past.
 """
 
 import fcntl
 import json
+import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from controller.frames import Mode, Requests
-from drivers.clock import Clock
+from drivers.clock import Clock, RealClock
 from drivers.site.model import Site
+from drivers.wires import SetpointCommand
 
 FILE = "acts.jsonl"
+AUDIT = "audit.jsonl"  # what came of set-points: every attempt to write a register
 KEPT = 20  # refusals that are remembered
 LONGEST_LINE = 1 << 16
+FRESH_MS = 10_000  # a set-point older than this by the wall clock is not written any more
 LONGEST_SHELF_S = 7 * 86400.0
 OF_ALARMS = ("ack", "shelve", "unshelve", "out_of_service", "in_service")
 CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
@@ -60,10 +65,14 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
     elif kind in ("hold", "release"):
         if str(act.get("rack")) not in site.rack_index:
             raise ActError(f"rack {act.get('rack')!r} is not in racks.csv: give an id from there")
+    elif kind == "setpoint":
+        setpoint_of(act)
+        if act["device"] not in {d.id for d in site.devices}:
+            raise ActError(f"device {act['device']!r} is not in devices.csv: give an id from there")
     elif kind in OF_ALARMS:
         _check_alarm(act)
     else:
-        known = ", ".join(("envelope", "mode", "hold", "release", *OF_ALARMS))
+        known = ", ".join(("envelope", "mode", "hold", "release", "setpoint", *OF_ALARMS))
         raise ActError(f"act {kind!r} is not known: give one of {known}")
     return act
 
@@ -78,6 +87,20 @@ def _check_alarm(act: dict[str, Any]) -> None:
         raise ActError(f"shelve for {for_s!r} s: give seconds, more than 0 and at most {LONGEST_SHELF_S:.0f} (a week)")
     if type(act.get("since_ms", 0)) is not int or type(act.get("at_ms", 0)) is not int:
         raise ActError("since_ms and at_ms are whole milliseconds")
+
+
+def setpoint_of(act: dict[str, Any]) -> SetpointCommand:
+    """The set-point that an act asks for; ActError where it is none."""
+    numbers = [act.get("value"), *(act.get("revert") or (0.0, 1.0))]
+    if len(numbers) != 3 or any(type(x) not in (int, float) or not math.isfinite(x) for x in numbers):
+        raise ActError(f"set-point {act.get('value')!r}, reverting to {act.get('revert')!r}: give numbers")
+    revert = (float(numbers[1]), float(numbers[2])) if act.get("revert") else None
+    names = [act.get(x) for x in ("device", "point")]
+    if not all(isinstance(x, str) and x for x in names):
+        raise ActError(f"set-point of {names[0]!r}.{names[1]!r}: give a device and a point")
+    told = {name: _printable(act.get(name, "")) for name in ("by", "why", "id")}
+    device, point = map(str, names)
+    return SetpointCommand(device, point, float(numbers[0]), revert, told["by"], told["why"], told["id"])
 
 
 def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
@@ -109,7 +132,10 @@ class Acts:
     file where it ends.
     """
 
-    def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE) -> None:
+    def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE, clock: Clock | None = None) -> None:
+        self._clock = clock or RealClock()
+        self._began_ms = self._clock.wall_ms()
+        self._due: list[SetpointCommand] = []  # set-points that nobody has taken up yet
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
@@ -120,12 +146,18 @@ class Acts:
     def poll(self) -> Requests:
         """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
 
-        OSError when the file cannot be read: `requests` still holds what was asked before.
+        Set-points are in what is returned once. OSError when the file cannot be read: `requests` still holds what was
+        asked before.
         """
+        self._read_on()
+        due, self._due = tuple(self._due), []
+        return replace(self.requests, setpoints=due) if due else self.requests
+
+    def _read_on(self) -> None:
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
-            return self.requests
+            return
         if size < self._read:  # not the file that was read: what was asked stands, what follows is not missed
             self._refuse(f"cut from {self._read} to {size} bytes; what was asked before still holds")
             self._read, self._rest = 0, b""
@@ -143,18 +175,29 @@ class Acts:
             if len(self._rest) > LONGEST_LINE:
                 self._refuse(f"a line of more than {LONGEST_LINE} bytes: {self._rest[:80]!r}")
                 self._rest = b""
-        return self.requests
 
     def _take(self, line: bytes, ends: int) -> None:
         try:
             act = json.loads(line)
             if not isinstance(act, dict):
                 raise ActError("not an object")
-            self.requests = apply(self.requests, check(self._site, act))
-            self._note(act)
+            if check(self._site, act)["act"] == "setpoint":
+                self._ask_setpoint(act)
+            else:
+                self.requests = apply(self.requests, act)
+                self._note(act)
             self.taken.append((ends, act))
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
+
+    def _ask_setpoint(self, act: dict[str, Any]) -> None:
+        at_ms = int(act.get("at_ms", 0))
+        age_ms = self._clock.wall_ms() - at_ms
+        if at_ms < self._began_ms:
+            return  # asked of the controller before this one
+        if abs(age_ms) > FRESH_MS:
+            raise ActError(f"set-point is {age_ms / 1000:.0f} s old: ask again")
+        self._due.append(setpoint_of(act))
 
     def _note(self, act: dict[str, Any]) -> None:
         key = "mode" if act["act"] == "mode" else str(act.get("rack"))
@@ -186,6 +229,18 @@ def apply(now: Requests, act: dict[str, Any]) -> Requests:
         return now
     racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}
     return replace(now, held=frozenset(racks))
+
+
+def requests_body(requests: Requests) -> dict[str, Any]:
+    """What was asked of a cycle, as a recording keeps it."""
+    body = asdict(requests) | {"mode": requests.mode.name.lower(), "held": sorted(requests.held)}
+    return {name: value for name, value in body.items() if name != "setpoints"}  # a replay writes nothing
+
+
+def requests_of(body: dict[str, Any]) -> Requests:
+    """The same, read back; KeyError, ValueError or TypeError where it is none."""
+    known = {name: body[name] for name in ("envelope_w", "envelope_by", "envelope_within_s")}
+    return Requests(mode=Mode[body["mode"].upper()], held=frozenset(body["held"]), **known)
 
 
 def next_epoch(folder: Path, clock: Clock) -> int:

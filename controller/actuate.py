@@ -42,7 +42,7 @@ def begin(plan: Plan) -> ActuateState:
 def actuate(
     plan: Plan, orders: Orders, ledger: Ledger, now_s: float, last: ActuateState
 ) -> tuple[tuple[Command, ...], ActuateState]:
-    """Messages for every group that changed or is due; groups with reductions go first."""
+    """Messages for every group that changed or is due, groups with reductions first; then the set-points."""
     if orders.mode == Mode.SHADOW:
         return (), last
     least_w = np.ceil(plan.floor_w)  # whole watts, rounded down, yet never below what the device obeys
@@ -60,7 +60,7 @@ def actuate(
     order = [int(g) for g in np.argsort(-lowered, kind="stable") if due[g]]
     caps, safes = cap_w.astype(np.int64), safe_w.astype(np.int64)
     extra = {"shed": rungs, "gpu_cap_w": orders.gpu_cap_w}
-    commands = tuple(map(CapCommand, ledger.leases([last.groups[g] for g in order], caps, safes, now_s, **extra)))
+    leases = map(CapCommand, ledger.leases([last.groups[g] for g in order], caps, safes, now_s, **extra))
     sent = due[last.group_of]
     state = ActuateState(
         last.groups,
@@ -71,7 +71,7 @@ def actuate(
         np.where(sent, rungs, last.shed),
         np.where(sent[:, None], gpus_w, last.gpu_cap_w) if gpus_w.shape == last.gpu_cap_w.shape else gpus_w,
     )
-    return commands, state
+    return (*leases, *orders.setpoints), state
 
 
 def _moved(gpu_cap_w: Ints, last: ActuateState) -> Bools:

@@ -95,6 +95,7 @@ def allocate(
         mode=limits.mode,
         shed=now.codes,
         said=now.said,
+        setpoints=limits.setpoints,
     )
     heard = np.isfinite(last.cap_w) | np.isfinite(estimate.cap_found_w)  # of the others the cap found is yet to come
     kept_w = np.where(heard, cap_w, np.nan)

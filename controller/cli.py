@@ -28,11 +28,15 @@ def run(
     stop_within: Annotated[
         float, typer.Option("--stop-within", metavar="SECONDS", help="Longest ramp to the safe caps at a stop.")
     ] = 60.0,
+    capture: Annotated[
+        Path | None,
+        typer.Option("--capture", metavar="FILE", help="Also record what is heard and sent, 1 GB at most."),
+    ] = None,
 ) -> None:
     """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second."""
     from controller import view
     from controller.frames import Mode
-    from controller.service import ServiceError
+    from controller.process import ServiceError
     from controller.service import run as run_service
     from drivers.clock import RealClock
     from drivers.site.load import resolve_site
@@ -40,7 +44,8 @@ def run(
 
     try:
         with view.log_lines(), view.sink(as_json) as sink:
-            run_service(resolve_site(site), RealClock(), Mode.SHADOW if shadow else Mode.LIVE, sink, state, stop_within)
+            mode = Mode.SHADOW if shadow else Mode.LIVE
+            run_service(resolve_site(site), RealClock(), mode, sink, state, stop_within, capture)
     except (SiteError, ServiceError) as error:
         _fail(str(error))
 
@@ -84,6 +89,73 @@ def hold(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
 def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
     """Let a held rack rise again."""
     _act(site, state, why, {"act": "release", "rack": rack})
+
+
+@app.command("setpoint")
+def setpoint(
+    site: SITE,
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A Modbus device of devices.csv.")],
+    point: Annotated[str, typer.Argument(metavar="POINT", help="A point that its profile lets be written.")],
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="In the point's unit, as probe shows it.")],
+    revert: Annotated[
+        float | None, typer.Option("--revert", metavar="VALUE", help="What the device falls back to by itself ..")
+    ] = None,
+    after_s: Annotated[
+        float | None, typer.Option("--after", metavar="SECONDS", min=1.0, help=".. after so long; where it can.")
+    ] = None,
+    state: STATE = None,
+    why: WHY = "",
+) -> None:
+    """Have the running controller write one set-point, in LIVE only, and read it back. Exit 1 where it did not."""
+    from controller import setpoint as asking
+    from controller.acts import ActError
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        if (revert is None) != (after_s is None):
+            _fail("give --revert and --after together")
+        fall_back = None if revert is None or after_s is None else (revert, after_s)
+        done, text = asking.ask(resolve_site(site), state, getpass.getuser(), why, (device, point), value, fall_back)
+    except (SiteError, ActError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the act was not written: {error}")
+    if not done:
+        _fail(text)
+    typer.echo(text)
+
+
+@app.command("replay")
+def replay(
+    site: SITE,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `capture` or `run --capture`.")],
+    serve: Annotated[bool, typer.Option("--serve", help="As Modbus TCP servers here, until Ctrl-C.")] = False,
+    speed: Annotated[float, typer.Option(min=0.1, max=100.0, help="With --serve: times the recorded pace.")] = 1.0,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --site-out: TCP port of all servers.")] = 1502,
+    site_out: Annotated[
+        Path | None, typer.Option("--site-out", metavar="DIR", help="With --serve: write the site as served here.")
+    ] = None,
+    frames: Annotated[bool, typer.Option("--frames", help="A JSON line for each cycle, as run --json.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Play a recording into the controller, and its orders against the recorded ones. Exit 1 where these differ."""
+    from controller import replaying
+    from drivers.capture.serve import ServeError
+    from drivers.capture.tape import TapeError
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        plan = resolve_site(site)
+        if serve:
+            replaying.serve(plan, file, speed, port, site_out, typer.echo)
+        elif not replaying.into_controller(plan, file, typer.echo, frames=frames, as_json=as_json):
+            raise typer.Exit(1)
+    except (SiteError, TapeError, ServeError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or file}: {error.strerror}")
 
 
 @app.command("explain")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from drivers.lease import Shed as Shed  # rungs of the shed ladder, as the leases carry them
+from drivers.wires import SetpointCommand
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -107,6 +108,7 @@ class Requests:
     envelope_by: str = ""
     held: frozenset[str] = frozenset()  # racks whose cap may not rise
     envelope_within_s: float | None = None  # in a hurry: from asked to held [s]; None is within the site's ramp
+    setpoints: tuple[SetpointCommand, ...] = ()  # asked since the last cycle: each is taken up once or never
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,12 @@ class Limits:
     held: Bools  # [R] operator holds the rack: its cap may not rise
     envelope_w: float
     mode: Mode
+    setpoints: tuple[SetpointCommand, ...] = ()
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Commands wanted, by kind; this issue fills rack caps."""
+    """Commands wanted, by kind: rack caps, set-points."""
 
     cap_w: Floats  # [R]
     safe_cap_w: Floats  # [R]
@@ -177,6 +180,7 @@ class Proposal:
     mode: Mode
     shed: Codes | None = None  # [R] rungs (Shed), None: no rack is shed
     said: tuple[str, ...] = ()  # what was shed and for which limit, in words
+    setpoints: tuple[SetpointCommand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,8 @@ class Orders:
     mode: Mode
     shed: Codes | None = None  # [R] rungs (Shed), a shed rack's cap_w is its power there; None: no rack is shed
     gpu_cap_w: Ints | None = None  # [R, GPUs] whole W, NO_GPU beyond a rack's; None: leaf rack
+    setpoints: tuple[SetpointCommand, ...] = ()
+    refused: tuple[tuple[SetpointCommand, str], ...] = ()  # set-points that are not written, and why
 
 
 @dataclass(frozen=True)

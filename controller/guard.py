@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller import guard_room
+from controller import guard_room, guard_setpoint
 from controller.frames import Bools, Codes, Floats, Image, Ints, Mode, Orders, Proposal, Reason, Shed
 from controller.guard_room import charge_w, good, rack_power_w
 from controller.plan import Plan
@@ -71,6 +71,7 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
     shed = np.where((asks_w > 0.0) & (rise_w < asks_w), last.shed, shed)
     unheard = image.quality[plan.agent_slot["cap_w"]] == Quality.NEVER
     safe_w = np.where(np.isfinite(proposal.safe_cap_w), proposal.safe_cap_w, plan.floor_w)
+    setpoints, refused = guard_setpoint.check(plan, proposal.setpoints, proposal.mode)
     orders = Orders(
         cap_w=np.clip(base_w + rise_w, np.where(shed > 0, 0.0, plan.floor_w), plan.max_w),
         safe_cap_w=np.clip(safe_w, plan.floor_w, plan.max_w),
@@ -80,6 +81,8 @@ def guard(plan: Plan, image: Image, proposal: Proposal, last: GuardState) -> tup
         unheeded=_unheeded(plan, image, last, sends),
         mode=proposal.mode,
         shed=shed if shed.any() else None,
+        setpoints=setpoints,
+        refused=refused,
     )
     return orders, replace(
         last,

@@ -66,6 +66,7 @@ def narrow(
         held=held,
         envelope_w=envelope_w,
         mode=requests.mode,
+        setpoints=requests.setpoints,
     )
     return limits, replace(
         last,

@@ -8,6 +8,7 @@ from controller import site_rows
 from controller.contingency import Losses, compile_losses
 from controller.frames import Bools, Floats, Ints, Rows
 from drivers.inventory import Inventory
+from drivers.profile import Profile, measured_kind
 from drivers.site.cooling import COOLANTS
 from drivers.site.model import Node, Site
 
@@ -99,6 +100,7 @@ class Plan:
     case_of_unit: Ints  # [U] the same of cooling units
     stops: dict[int, Bools]  # losses of nodes: cooling units [U] that stop with them
     refed: dict[int, Bools]  # losses after which ties close: nodes [N] that carry more then
+    profile_of: dict[str, Profile]  # Modbus devices: what may be written to them
 
 
 def compile_plan(site: Site, inventory: Inventory) -> Plan:
@@ -193,6 +195,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         case_of_unit=_cases(losses, [x.id for x in site.cooling]),
         stops=_stops(losses, [(x.kind, x.id) for x in site.cooling]),
         refed=_refed(losses, n),
+        profile_of={d.id: s.profile for s in inventory.slabs if s.profile and s.profile.blocks for d in s.devices},
     )
 
 
@@ -242,9 +245,11 @@ def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:
 
 
 def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:
-    """(id of the thing measured, point) -> slot."""
+    """(id of the thing measured, point) -> slot; of devices that stand beside the instruments there is none."""
     slots: dict[tuple[str, str], int] = {}
     for slab in inventory.slabs:
+        if slab.profile is not None and not measured_kind(slab.profile):
+            continue
         for i, device in enumerate(slab.devices):
             for j, point in enumerate(slab.points):
                 slots[device.measures, point] = slab.start + i * len(slab.points) + j

@@ -1,40 +1,37 @@
 """`headroom run`: the tick, the watchdog, the start and the clean stop. asyncio lives here and in the wires."""
 
 import asyncio
-import fcntl
 import gc
 import logging
-import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from controller import answers, cycle, feed
-from controller.acts import Acts, next_epoch, state_dir
+from controller.acts import AUDIT, Acts, next_epoch, requests_body, state_dir
 from controller.alarms import Finding
 from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
+from controller.process import ServiceError, lock, notify, recording
 from controller.records import Records
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
 from drivers.points import Snapshot
 from drivers.site.model import Site
+from drivers.wires import CapCommand
 
 PERIOD_S = 1.0
 LATE_S = 0.5  # a cycle that starts this late, or is skipped, is a late one
 STEP_BUDGET_S = 0.5
-NOTIFY_S = 0.1
 REFUSED_S = 600.0  # how long an alarm names a refused act
 LEAVE_S = 60.0  # longest ramp to the safe caps at a clean stop
 SETS_OLD_S = 30.0  # older corrective sets are for another state of the site: a loss is solved when it is seen
@@ -43,35 +40,8 @@ IDLE_S = 0.1  # between two looks for questions while nothing else is to do
 Sink = Callable[[dict[str, Any]], None]
 
 
-class ServiceError(RuntimeError):
-    """The controller cannot start; the message says why and what to do."""
-
-
-def notify(message: str) -> None:
-    """Tell systemd (sd_notify protocol); nothing where it does not listen."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(NOTIFY_S)  # systemd busy or gone is no reason to stop
-            sock.connect("\0" + path[1:] if path.startswith("@") else path)
-            sock.sendall(message.encode())
-
-
-def lock(folder: Path) -> IO[str]:
-    """The one controller of a site on this machine; ServiceError names the other's process."""
-    file = (folder / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        pid = file.read().strip() or "?"
-        file.close()
-        raise ServiceError(f"a controller already runs for this site (process {pid}, {folder})") from None
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
+def _unheard(_what: str, **_more: object) -> None:
+    """Nobody records."""
 
 
 class Service:
@@ -85,15 +55,18 @@ class Service:
         folder: Path,
         mode: Mode,
         sink: Sink,
+        note: Callable[..., None] = _unheard,
         *,
         records: bool = False,  # journal and history on the disk
     ) -> None:
+        self._note = note  # what a recording needs to have the same cycles again
         self._plan: Plan = compile_plan(site, building.inventory)
         self._records = Records(self._plan, building.inventory, folder, clock, disk=records)
         self._building, self._clock, self._sink = building, clock, sink
-        self._acts = Acts(folder, site, mode)
+        self._acts = Acts(folder, site, mode, clock)
         self._epoch = next_epoch(folder, clock)
         self._state = cycle.begin(self._plan, self._epoch, clock.now_s())
+        note("begin", t_s=self._state.ledger.start_s, epoch=self._epoch)
         self._shadow = mode == Mode.SHADOW
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._failures = self._refusals = 0
@@ -177,16 +150,21 @@ class Service:
         self._late += began_s - due_s > LATE_S
         said: list[Finding] = []
         requests = self._requests(began_s, said)
+        self._note("cycle", t_s=began_s, **requests_body(requests))
         try:
             shot = self._building.snapshot(began_s)
             sets = self._prepare.latest.sets
             ready = sets.of_loss if sets and began_s - sets.at_s < SETS_OLD_S else cycle.NOTHING
             frames, commands = cycle.step(self._plan, shot, requests, self._state, ready)
             self._watch.changed(shot.value[self._watch.slots], shot.quality[self._watch.slots])
+            self._building.forbid("" if frames.orders.mode == Mode.LIVE else f"mode is {frames.orders.mode.name}")
             self._building.send(commands)
+            for setpoint, why in frames.orders.refused:
+                self._building.refuse(setpoint, why)
         except Exception:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps
             self._failed += 1
+            self._building.forbid("the last cycle failed")
             logging.exception("cycle failed (%d so far)", self._failed)
             return False
         self._prepare.look(frames, self._state)
@@ -194,8 +172,9 @@ class Service:
         if took_s < STEP_BUDGET_S:
             notify("WATCHDOG=1")
         left = self._left(frames)
-        self._leased = (self._leased or bool(commands)) and not (requests.mode == Mode.OFF and left)
-        sent = sum(len(c.lease.cap_w) for c in commands)
+        caps = [c.lease.cap_w for c in commands if isinstance(c, CapCommand)]
+        sent = sum(map(len, caps))
+        self._leased = (self._leased or bool(caps)) and not (requests.mode == Mode.OFF and left)
         self._record(frames, shot, sent)
         self._show(frames, self._timing(took_s, sent), said)
         return left
@@ -238,6 +217,7 @@ class Service:
         """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
         try:
             links, latest = self._building.health(), self._prepare.latest
+            said = [*said, *(Finding(code, text) for code, text in self._building.alarms())]
             outranked = int(self._state.ledger.outranked.sum())
             told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
             self._sink(feed.frame(self._plan, frames, links, timing, outranked, (), latest, told))
@@ -269,8 +249,18 @@ class Service:
         }
 
 
-def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = None, leave_s: float = LEAVE_S) -> None:
+def run(
+    site: Site,
+    clock: Clock,
+    mode: Mode,
+    sink: Sink,
+    folder: Path | None = None,
+    leave_s: float = LEAVE_S,
+    capture: Path | None = None,
+) -> None:
     """Run the controller of `site` until SIGINT or SIGTERM; a second signal stops at once.
+
+    `capture` records everything heard and sent, in a file of that or the next free name.
 
     Raises ServiceError when another controller runs here or the kernels fail their self-test.
     """
@@ -283,8 +273,14 @@ def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = 
     if not report.ok and mode == Mode.LIVE:
         raise ServiceError(f"the allocation kernel is not fit: {report.problem}; LIVE refused (`--shadow` still runs)")
 
+    recorder = recording(capture, site, clock) if capture else None
+
     async def main() -> None:
-        service = Service(site, Building(site, clock), clock, where, mode, sink, records=True)
+        note = recorder.note if recorder else _unheard
+        building = Building(site, clock, recorder, where / AUDIT)
+        service = Service(site, building, clock, where, mode, sink, note, records=True)
+        if recorder:
+            recorder.start()
         task = asyncio.ensure_future(service.run(leave_s))
         loop = asyncio.get_running_loop()
 
@@ -300,6 +296,9 @@ def run(site: Site, clock: Clock, mode: Mode, sink: Sink, folder: Path | None = 
         except asyncio.CancelledError:
             if not service.stop.is_set():
                 raise
+        finally:
+            if recorder:
+                await recorder.stop()
 
     with held, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drivers.modbus.identity import declared
 from drivers.modbus.plan import requests_per_poll
-from drivers.profile import Profile
+from drivers.profile import STANDS_AT, Profile, measured_kind
 from drivers.site import links, sums, tenants
 from drivers.site.load import find_site, read_draft
 from drivers.site.model import Device, Site
@@ -18,26 +18,12 @@ from drivers.site.report import Report
 from drivers.site.write import TABLES
 
 GATEWAY_BUSY_MAX = 0.9  # of a gateway's time; the rest is for writes and for devices that answer late
-DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profile's name -> kind, where they differ
-
-
-def measured_kind(profile: Profile) -> str:
-    """What a profile measures: node, cdu, storage, rack, loop, a kind of cooling unit; empty: none of these."""
-    if profile.protocol != "modbus":
-        kind = profile.name.removeprefix("dsx_")
-        return DSX_KINDS.get(kind, kind)
-    names = {p.name for p in profile.polled()}
-    if "soc_pct" in names:
-        return "storage"
-    if {"flow_lpm", "supply_c"} <= names:
-        return "cdu"
-    return "node" if "power_w" in names else ""
 
 
 def _things(site: Site) -> dict[str, str]:
     """Everything a device can measure: id -> kind as in measured_kind."""
     things = {row.id: kind for kind in ("node", "rack", "cdu", "loop") for row in getattr(site, f"{kind}s")}
-    things |= {row.id: "storage" for row in site.storage}
+    things |= {row.id: "storage" for row in site.storage} | {row.id: "switch" for row in site.switches}
     return things | {row.id: row.kind for row in site.cooling}
 
 
@@ -53,15 +39,24 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
             if profile.protocol != ("modbus" if d.protocol == "modbus_tcp" else d.protocol):
                 what = f"protocol is {d.protocol}, profile '{d.profile}' speaks {profile.protocol}"
                 report.note(*at, what, "Use the profile's protocol or another profile")
-            elif known and measured_kind(profile) != things[d.measures]:
-                kind = measured_kind(profile)
-                what = f"measures a {kind}" if kind else "polls no power_w, soc_pct, or flow_lpm with supply_c"
-                text = f"profile '{d.profile}' {what}, '{d.measures}' is a {things[d.measures]}"
-                report.note(*at, text, "Correct `measures` or `profile`")
+            elif known:
+                _check_measured(report, d, profile, things[d.measures])
         if d.gateway:
             report.known(at, "gateway", d.gateway, gateways, "gateways.csv")
         _check_address(report, d)
         _check_identity(report, d, profiles[d.profile] if known_profile else None)
+
+
+def _check_measured(report: Report, d: Device, profile: Profile, thing: str) -> None:
+    """A device measures, or stands at, a thing of its kind."""
+    if thing in STANDS_AT.get(profile.role, (measured_kind(profile),)):
+        return
+    kind = measured_kind(profile)
+    what = f"measures a {kind}" if kind else "polls no power_w, soc_pct, or flow_lpm with supply_c"
+    if profile.role:
+        what = f"is a {profile.role.replace('_', ' ')} and stands at a {' or '.join(STANDS_AT[profile.role])}"
+    text = f"profile '{d.profile}' {what}, '{d.measures}' is a {thing}"
+    report.note("devices", d.id, text, "Correct `measures` or `profile`")
 
 
 def _check_address(report: Report, d: Device) -> None:
@@ -162,12 +157,13 @@ def check_polling(report: Report, profiles: Mapping[str, Profile]) -> None:
             report.note("gateways", g.id, what, fix)
 
 
-def check_meters(report: Report) -> None:
+def check_meters(report: Report, profiles: Mapping[str, Profile]) -> None:
     """Each node above a rack has a meter or all its children have; CDUs, loops, units and batteries report."""
     site = report.site
     if report.unread:
         return  # a device that could not be read may be the one
-    measured = {d.measures for d in site.devices}
+    beside = {name for name in {d.profile for d in site.devices} if name in profiles and profiles[name].role}
+    measured = {d.measures for d in site.devices if d.profile not in beside or measured_kind(profiles[d.profile])}
     children: dict[str, list[str]] = defaultdict(list)
     for n in site.nodes:
         children[n.parent].append(n.id)
@@ -199,7 +195,7 @@ def check_site(site: Site, profiles: Mapping[str, Profile], unread: Collection[s
     check_names(report)
     check_addresses(report)
     check_polling(report, profiles)
-    check_meters(report)
+    check_meters(report, profiles)
     return in_order(report.problems)
 
 

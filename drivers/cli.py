@@ -13,6 +13,8 @@ app = typer.Typer(
 site_app = typer.Typer(no_args_is_help=True, help="Describe and check a site.")
 app.add_typer(site_app, name="site")
 
+INFINITE = float("inf")
+UNTIL = "How long; else until Ctrl-C."
 WHICH = "A site's directory, or a built-in site: colossus, hall."
 
 
@@ -75,7 +77,9 @@ def probe(
     """Read every point of Modbus devices: raw words, value, range, verdict, time. Exit 1 where anything is wrong."""
     import asyncio
     import json
+    from datetime import UTC, datetime
 
+    from drivers.clock import RealClock
     from drivers.probe import report, walk
     from drivers.profile import load_profiles
     from drivers.site.load import resolve_site
@@ -95,7 +99,8 @@ def probe(
         if csv_file:
             csv_file.write_text(report.as_csv(checks), encoding="utf-8")
         if html_file:
-            html_file.write_text(report.as_html(checks, f"{plan.title}: point check"), encoding="utf-8")
+            at = datetime.fromtimestamp(RealClock().wall_ms() / 1000, UTC).astimezone().isoformat(" ", "minutes")
+            html_file.write_text(report.as_html(checks, f"{plan.title}: point check", at), encoding="utf-8")
     except OSError as error:
         _fail(f"{error.filename} cannot be written: {error.strerror}")
     if as_json:
@@ -141,6 +146,65 @@ def scan(
         typer.echo(f"{host}:{port}: {len(found) or 'no'} unit{'s' if len(found) != 1 else ''} of {len(numbers)} tried")
     if not found:
         raise typer.Exit(1)
+
+
+@app.command("capture")
+def capture(
+    site: Annotated[str, typer.Argument(metavar="SITE", help=WHICH)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file: one JSON line for each exchange.")],
+    for_s: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.1, help=UNTIL)] = INFINITE,
+    most_mb: Annotated[float, typer.Option("--max-mb", min=1.0, help="At most, then the older half goes.")] = 1000.0,
+    every_point: Annotated[bool, typer.Option("--every-point", help="Also the points that only probe reads.")] = False,
+    mqtt: Annotated[bool, typer.Option(help="Also what agents, the BMS and a controller say.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="The sum as one JSON object.")] = False,
+) -> None:
+    """Record what a site's devices say, to play it back with `replay`. Only reads: a poll more for each device."""
+    import asyncio
+    import json
+
+    from drivers.capture.session import capture
+    from drivers.clock import RealClock
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        plan = resolve_site(site)
+        said = asyncio.run(capture(plan, file, RealClock(), for_s, most_mb, mqtt, every_point))
+    except SiteError as error:
+        _fail(str(error))
+    except FileExistsError:
+        _fail(f"{file} is there already; give a new name")
+    except OSError as error:
+        _fail(f"{file} cannot be written: {error.strerror}")
+    typer.echo(json.dumps(vars(said), indent=1) if as_json else str(said))
+
+
+@app.command("watch")
+def watch(
+    site: Annotated[str, typer.Argument(metavar="SITE", help=WHICH)],
+    points: Annotated[list[str], typer.Argument(metavar="POINT...", help="DEVICE.POINT as probe names them; * and ?.")],
+    every_s: Annotated[
+        float, typer.Option("--every", min=0.1, max=3600.0, help="Shortest time between lines of a point [s].")
+    ] = 1.0,
+    for_s: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.1, help=UNTIL)] = INFINITE,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Live values of some points with quality and age: a line for each when it changes. Only reads."""
+    import asyncio
+
+    from drivers.clock import RealClock
+    from drivers.probe.watch import UnknownPointError, watch
+    from drivers.profile import load_profiles
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        plan = resolve_site(site)
+        asyncio.run(watch(plan, load_profiles(), points, RealClock(), typer.echo, every_s, for_s, as_json=as_json))
+    except (SiteError, UnknownPointError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        return
 
 
 def _fail(text: str) -> NoReturn:

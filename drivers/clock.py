@@ -62,6 +62,10 @@ class VirtualClock:
         self._now_s += step_s
         return self._now_s
 
+    def move_to(self, when_s: float) -> None:
+        """Move time to exactly `when_s` [s], unless that has passed."""
+        self._now_s = max(self._now_s, when_s)
+
     def jump_wall(self, by_s: float) -> None:
         """Set the wall clock forward or back; monotonic time goes on."""
         self._wall_offset_ms += round(by_s * 1000)

@@ -104,12 +104,18 @@ class Supervisor:
 class Outlet(Generic[T]):
     """A daemon thread that shows things to a reader who may be slow, paused or gone: `put` never waits.
 
-    At most `depth` things wait; the oldest is dropped and counted in `dropped`. `opening` gives the context in which
-    the thread works, and in it the function that shows one thing; an OSError of either is the reader's loss alone.
+    At most `depth` things wait; the oldest is dropped, counted in `dropped`, and `lost` hears of it inside `put`.
+    `opening` gives the context in which the thread works, and in it the function that shows one thing; an OSError of
+    either is the reader's loss alone.
     """
 
-    def __init__(self, opening: Callable[[], AbstractContextManager[Callable[[T], object]]], depth: int = 2) -> None:
-        self._opening = opening
+    def __init__(
+        self,
+        opening: Callable[[], AbstractContextManager[Callable[[T], object]]],
+        depth: int = 2,
+        lost: Callable[[T], object] = lambda _: None,
+    ) -> None:
+        self._opening, self._lost = opening, lost
         self._waiting: deque[T] = deque(maxlen=depth)
         self._change = threading.Condition()
         self._closed = False
@@ -120,7 +126,9 @@ class Outlet(Generic[T]):
     def put(self, thing: T) -> None:
         """Hand over one thing to show."""
         with self._change:
-            self.dropped += len(self._waiting) == self._waiting.maxlen
+            if len(self._waiting) == self._waiting.maxlen:
+                self.dropped += 1
+                self._lost(self._waiting.popleft())
             self._waiting.append(thing)
             self._change.notify()
 

@@ -13,7 +13,7 @@ from drivers.building import Building
 from drivers.clock import VirtualClock
 from drivers.lease import Holder
 from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
-from drivers.wires import Command, LinkHealth
+from drivers.wires import CapCommand, Command, LinkHealth, SetpointCommand
 
 Event = Callable[[], object]
 
@@ -31,6 +31,9 @@ class FakeBuilding:
         self.read_at_s: list[float] = []
         self.sent: list[tuple[float, int]] = []
         self.deaf = False
+        self.setpoints: list[SetpointCommand] = []
+        self.refused: list[tuple[SetpointCommand, str]] = []
+        self.forbidden: list[str] = []
         self.stopped = False
 
     async def start(self) -> None:
@@ -61,10 +64,23 @@ class FakeBuilding:
         """Leases reach their agents at once, unless these are deaf."""
         now_s = self._clock.now_s()
         self.sent.append((now_s, len(commands)))
+        self.setpoints += [c for c in commands if isinstance(c, SetpointCommand)]
         for c in commands:
-            if not self.deaf:
+            if isinstance(c, CapCommand) and not self.deaf:
                 self.holder.accept(c.lease, np.array(self.groups[c.lease.group]), now_s)
         return len(commands)
+
+    def forbid(self, why: str) -> None:
+        """Why nothing may be written now."""
+        self.forbidden.append(why)
+
+    def refuse(self, command: SetpointCommand, why: str) -> None:
+        """A set-point that is not written."""
+        self.refused.append((command, why))
+
+    def alarms(self) -> list[str]:
+        """All is well."""
+        return []
 
     def health(self) -> Sequence[LinkHealth]:
         """One wire."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from drivers.clock import perf_s
 from drivers.modbus import frame
-from drivers.modbus.sunspec import ChainWalk, Model, wire_address
+from drivers.modbus.sunspec import BASES, ChainWalk, Model, wire_address
 from drivers.profile import BITS, Point, Text
 
 REGISTERS = (frame.READ_HOLDING, frame.READ_INPUT)
@@ -104,11 +104,18 @@ class Line:
         return Answer(got, perf_s() - begin_s)
 
     async def models(self, unit: int) -> dict[int, Model]:
-        """SunSpec models of a unit, empty where it has none; asked once."""
+        """SunSpec models of a unit, empty where it has none; asked once. Silence where a chain could be is no chain."""
         if unit not in self._models:
-            walk = ChainWalk()
+            walk, silences = ChainWalk(), 0
             while not walk.done:
-                answer = await self.ask(unit, read_pdu(frame.READ_HOLDING, walk.addr, 2))
+                try:
+                    answer = await self.ask(unit, read_pdu(frame.READ_HOLDING, walk.addr, 2))
+                except NoAnswerError:
+                    silences += 1
+                    if walk.found or silences == len(BASES):
+                        raise
+                    walk.answer(None)
+                    continue
                 walk.answer(None if answer.refused else answer.words)
             self._models[unit] = walk.models
         return self._models[unit]

@@ -13,6 +13,7 @@ from typing import cast
 
 from drivers.clock import Clock
 from drivers.modbus import frame
+from drivers.modbus.tap import GARBAGE, SILENT
 from drivers.modbus.unit import AnyJob, Unit
 from drivers.modbus.wheel import Wheel
 from drivers.points import Quality
@@ -60,6 +61,7 @@ class Link(asyncio.BufferedProtocol):
         self.in_flight = in_flight
         self.trusted = False  # a reply has come over this connection
         self.points = 0  # values received
+        self.tap: Callable[[AnyJob, int], None] | None = None  # hears how requests end: 0, exception, or as in tap.py
         self._now, self._wheel, self._count = clock.now_s, wheel, counters
         self._reconnect = reconnect
         self._timeout_ticks = max(1, round(timeout_s / wheel.tick_s))
@@ -183,6 +185,8 @@ class Link(asyncio.BufferedProtocol):
             return
         self._count.timeouts += 1
         self._misses += 1
+        if self.tap is not None:
+            self.tap(job, SILENT)
         job.unit.missed(job)
         self._unit_failed(job.unit)
         if not self.trusted or self._misses >= max(3, len(self.units) // 2):
@@ -240,6 +244,8 @@ class Link(asyncio.BufferedProtocol):
         job.slab.arrived(job.index, self._now())
         self._count.replies += 1
         self.points += job.weight
+        if self.tap is not None:
+            self.tap(job, 0)
         if job.flagged:
             self._queue.extend(job.unit.accept(job))
         unit = job.unit
@@ -264,10 +270,14 @@ class Link(asyncio.BufferedProtocol):
         elif message[1] & 0x80 and len(message) == 3:
             del self._pending[tid]
             self._count.exceptions += 1
+            if self.tap is not None:
+                self.tap(job, message[2])
             self._refused(job, message[2])
         else:
             del self._pending[tid]
             self._count.garbage += 1
+            if self.tap is not None:
+                self.tap(job, GARBAGE)
             job.flag(Quality.BAD)
 
     def _refused(self, job: AnyJob, code: int) -> None:

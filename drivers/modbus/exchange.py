@@ -70,6 +70,8 @@ class Exchange:
         exponents = [await self._exponent(part.point) for part in parts]
         written = []
         for part, exponent in zip(parts, exponents, strict=True):
+            words_before = await self._read(part.point)
+            self._record.before[part.point.name] = decode_point(part.point, words_before, exponent)[0]
             try:
                 written.append(list(encode_point(part.point, part.value, exponent)))
             except ValueError as error:

@@ -10,12 +10,13 @@ from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.modbus.bus import Counters, Link
 from drivers.modbus.image import SlabImage
+from drivers.modbus.tap import teller
 from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
 from drivers.points import PointTable
 from drivers.site.model import Device, Gateway, Site
 from drivers.supervise import Supervisor
-from drivers.wires import LinkHealth
+from drivers.wires import LinkHealth, Tap
 
 log = logging.getLogger(__name__)
 TICK_S = 0.02
@@ -96,6 +97,12 @@ class ModbusReader:
         )
         self._sweep_ticks[id(link)] = max(1, round(period_s / TICK_S))
         return link
+
+    def tap(self, tap: Tap) -> None:
+        """Let `tap` hear how every request ends."""
+        tell = teller(tap)
+        for link in self.links:
+            link.tap = tell
 
     async def start(self) -> None:
         """Begin to connect and poll; absent devices stop nobody."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
 
 from drivers.profile import Point, Text
 
@@ -64,10 +65,20 @@ class ChainWalk:
 
 
 async def find_models(client: AsyncModbusTcpClient, unit: int) -> dict[int, Model]:
-    """Models of a device by id, empty when it has no chain; pymodbus's ModbusException when it does not answer."""
-    walk = ChainWalk()
+    """Models of a device by id, empty when it has no chain; pymodbus's ModbusException when it does not answer.
+
+    Some devices are silent where they have nothing: that is no chain there, unless they are silent everywhere.
+    """
+    walk, silences = ChainWalk(), 0
     while not walk.done:
-        reply = await client.read_holding_registers(walk.addr, count=2, device_id=unit)
+        try:
+            reply = await client.read_holding_registers(walk.addr, count=2, device_id=unit)
+        except ModbusException:
+            silences += 1
+            if walk.found or silences == len(BASES):
+                raise
+            walk.answer(None)
+            continue
         walk.answer(None if reply.isError() or len(reply.registers) != 2 else reply.registers)
     return walk.models
 

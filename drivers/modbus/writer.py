@@ -25,6 +25,18 @@ TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Who asked for a write, why, and by which act; kept with the record."""
+
+    by: str = ""
+    reason: str = ""
+    act: str = ""
+
+
+NOBODY = Asked()
+
+
+@dataclass(frozen=True)
 class Reversion:
     """What the device falls back to by itself: a value [the point's unit] after `after_s` [s]."""
 
@@ -40,7 +52,8 @@ def not_armed() -> str:
 class ModbusWriter:
     """Writes what profiles declare writable. One connection and one write at a time for each address.
 
-    `forbidden` is asked before every request and says why nothing may be written now (the mode), or nothing.
+    `forbidden` is asked before every request and says why nothing may be written now (the mode), or nothing;
+    `blocked` says it of one device.
     `audit` hears of every attempt, also of a refused one.
     """
 
@@ -51,21 +64,25 @@ class ModbusWriter:
         clock: Clock,
         *,
         forbidden: Callable[[], str] = not_armed,
+        blocked: Callable[[str], str] = lambda _: "",
         audit: Callable[[WriteRecord], None] = lambda _: None,
     ) -> None:
-        self._profiles, self._clock, self._forbidden, self._audit = profiles, clock, forbidden, audit
+        self._profiles, self._clock, self._audit = profiles, clock, audit
+        self._forbidden, self._blocked = forbidden, blocked
         self._devices = {d.id: d for d in site.devices}
         self._gateways = {g.id: g for g in site.gateways}
         self._last_s: dict[tuple[str, str], float] = {}
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
-    async def write(self, device_id: str, point_name: str, value: float, revert: Reversion | None = None) -> float:
+    async def write(
+        self, device_id: str, point_name: str, value: float, revert: Reversion | None = None, asked: Asked = NOBODY
+    ) -> float:
         """Write `value` [the point's unit]; returns what the device then shows. WriteRefusedError, WriteFailedError.
 
         A point whose profile declares reversion needs `revert`: the device is told first what it falls back to and
         when, and enabled last.
         """
-        with self._recorded(device_id, point_name, (value,)) as record:
+        with self._recorded(device_id, point_name, (value,), asked) as record:
             device, profile = self._find(device_id)
             steps = [[part] for part in self._with_reversion(device, profile, point_name, value, revert)]
             return (await self._set(device, profile, steps, record))[point_name]
@@ -120,9 +137,11 @@ class ModbusWriter:
     # --- rules
 
     @contextmanager
-    def _recorded(self, device_id: str, what: str, value: tuple[float, ...]) -> Iterator[WriteRecord]:
+    def _recorded(
+        self, device_id: str, what: str, value: tuple[float, ...], asked: Asked = NOBODY
+    ) -> Iterator[WriteRecord]:
         """Every attempt ends in the audit, whatever becomes of it."""
-        record = WriteRecord(self._clock.wall_ms(), device_id, what, value)
+        record = WriteRecord(self._clock.wall_ms(), device_id, what, value, **vars(asked))
         try:
             self._check_mode(device_id, what)
             yield record
@@ -133,7 +152,7 @@ class ModbusWriter:
             self._audit(record)
 
     def _check_mode(self, device_id: str, what: str) -> None:
-        if why := self._forbidden():
+        if why := self._forbidden() or self._blocked(device_id):
             raise WriteRefusedError(f"{device_id}.{what}: {why}")
 
     def _find(self, device_id: str) -> tuple[Device, Profile]:

@@ -8,22 +8,29 @@ from collections.abc import Sequence
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.lease import Lease, compile_groups
-from drivers.mqtt.client import Endpoint, Session, endpoint
+from drivers.mqtt.client import Endpoint, OnMessage, Session, endpoint
 from drivers.mqtt.dsx import DsxLink
 from drivers.mqtt.leases import LeaseLink
 from drivers.points import PointTable
 from drivers.site.model import Site
-from drivers.wires import LinkHealth
+from drivers.wires import LinkHealth, Tap
 
 
 class MqttWires:
     """Two sessions, so that no flood on the BMS bus can hold up a lease. Values go straight into `table`.
 
-    `where` is the broker; by default that of the site file, with credentials from the environment.
+    `where` is the broker; by default that of the site file, with credentials from the environment. `tap` hears of
+    every message that comes in.
     """
 
     def __init__(
-        self, inventory: Inventory, site: Site, table: PointTable, clock: Clock, where: Endpoint | None = None
+        self,
+        inventory: Inventory,
+        site: Site,
+        table: PointTable,
+        clock: Clock,
+        where: Endpoint | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self._clock = clock
         where = where or endpoint(site.mqtt.host, site.mqtt.port)
@@ -36,7 +43,7 @@ class MqttWires:
             clock,
             name="agents",
             subscriptions=[self.leases.subscription],
-            on_message=self.leases.receive,
+            on_message=_heard(self.leases.receive, tap),
             probe_topic=probe + "-lease",
         )
         self._dsx_session = Session(
@@ -44,7 +51,7 @@ class MqttWires:
             clock,
             name="bms",
             subscriptions=self.dsx.subscriptions,
-            on_message=self.dsx.receive,
+            on_message=_heard(self.dsx.receive, tap),
             probe_topic=probe + "-bms",
         )
         self._ticker: asyncio.Task[None] | None = None
@@ -92,3 +99,15 @@ class MqttWires:
         while True:
             self.dsx.tick()
             await self._clock.sleep_until(self._clock.now_s() + 1.0)
+
+
+def _heard(receive: OnMessage, tap: Tap | None) -> OnMessage:
+    """`receive`, with `tap` listening in."""
+    if tap is None:
+        return receive
+
+    def both(topic: str, payload: bytes, retained: bool) -> None:
+        tap.message(topic, payload, retained)
+        receive(topic, payload, retained)
+
+    return both

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
+from drivers.modbus.identity import declared
 from drivers.probe.walk import DeviceCheck, PointCheck, expected
 
 COLUMNS = (
     *("device", "where", "profile", "point", "function", "address", "words"),
     *("value", "unit", "expected", "verdict", "took_ms", "note"),
 )
+DEVICE_COLUMNS = ("device", "where", "profile", "must be", "says it is", "points right", "slowest_ms", "findings")
 STYLE = (
     "body{font:14px sans-serif}table{border-collapse:collapse}"
     "td,th{border:1px solid #999;padding:2px 6px}.bad{background:#fcc}"
@@ -88,18 +90,31 @@ def as_csv(checks: Sequence[DeviceCheck]) -> str:
     return out.getvalue()
 
 
-def as_html(checks: Sequence[DeviceCheck], title: str) -> str:
-    """One page without anything from elsewhere: sum, failing devices, points, lines to sign. Texts are escaped."""
+def _device_row(d: DeviceCheck) -> tuple[str, ...]:
+    """A device: who it is by the site file and by its own word, points that are right, the slowest answer."""
+    told = declared(d.device)
+    wanted = ", ".join(f"{name} {text}" for name, text in told.items()) if told else "not said"
+    right = sum(p.verdict == "ok" for p in d.points)
+    slowest_ms = max((1e3 * p.took_s for p in d.points), default=0.0)
+    points = f"{right} of {len(d.points)}"
+    shown = str(d.identity) if d.identity else "silent"
+    return d.device.id, d.where, d.device.profile, wanted, shown, points, f"{slowest_ms:.1f}", "; ".join(d.findings)
+
+
+def as_html(checks: Sequence[DeviceCheck], title: str, when: str = "") -> str:
+    """One page without anything from elsewhere: sum, devices, points, lines to sign. Texts are escaped."""
 
     def cells(row: Sequence[str], tag: str = "td") -> str:
         return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
 
     *bad, total = as_text(checks, points=False)
     rows = (f'<tr class="{"" if r[10] == "ok" else "bad"}">{cells(r)}</tr>' for r in _rows(checks))
+    devices = (f'<tr class="{"bad" if r[-1] else ""}">{cells(r)}</tr>' for r in map(_device_row, checks))
     body = [
-        f"<h1>{html.escape(title)}</h1><p>{html.escape(total)}</p>",
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(f'{when}; {total}' if when else total)}</p>",
         "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in bad) + "</ul>",
-        f"<table><tr>{cells(COLUMNS, 'th')}</tr>{''.join(rows)}</table>",
+        f"<h2>Devices</h2><table><tr>{cells(DEVICE_COLUMNS, 'th')}</tr>{''.join(devices)}</table>",
+        f"<h2>Points</h2><table><tr>{cells(COLUMNS, 'th')}</tr>{''.join(rows)}</table>",
         "<p>Checked by: ____________________ Date: ____________</p>",
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'

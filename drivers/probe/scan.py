@@ -17,17 +17,21 @@ from drivers.profile import Profile
 
 RESERVED_UNIT = 251  # 248 to 255 belong to nobody: who answers here answers to any unit id
 ABSENT = (frame.PATH_UNAVAILABLE, frame.TARGET_FAILED)
-SAMPLE = 4  # points that a profile is tried with
+SAMPLE = 8  # points that a profile is tried with
+SURE = 4  # of them that must show something other than zero: fewer are shown by many a device by chance
 
 
 @dataclass(frozen=True)
 class Found:
-    """A unit that answers; `fits` are profiles whose first points all read plausibly and not all zero."""
+    """A unit that answers. `fits` are profiles whose first points all read plausibly, enough of them not as zero, or
+    whose maker it names; `perhaps` those with too little to tell.
+    """
 
     unit: int
     identity: Identity
     sunspec: tuple[int, ...]  # ids of its models
     fits: tuple[str, ...]
+    perhaps: tuple[str, ...] = ()
     any_unit: bool = False  # the address answers to every unit id: one device
 
     def __str__(self) -> str:
@@ -35,6 +39,8 @@ class Found:
         if self.sunspec:
             parts.append(f"SunSpec models {', '.join(map(str, self.sunspec))}")
         parts.append(f"fits {', '.join(self.fits)}" if self.fits else "no profile fits")
+        if self.perhaps:
+            parts.append(f"too little to tell: {', '.join(self.perhaps)}")
         if self.any_unit:
             parts.append("answers to every unit id: one device")
         return "; ".join(parts)
@@ -76,8 +82,10 @@ async def scan(
             if await _is_there(line, unit):
                 who = await ask_identity(line, unit)
                 models = await _sunspec(line, unit)
-                fits = tuple([p.name for p in modbus if await _fits(line, unit, p)])
-                found.append(Found(unit, who, models, fits, any_unit))
+                shown = [(p, await _nonzero(line, unit, p)) for p in modbus]
+                fits = tuple(p.name for p, n in shown if n >= SURE or (n and _names(who, p)))
+                perhaps = tuple(p.name for p, n in shown if n and p.name not in fits)
+                found.append(Found(unit, who, models, fits, perhaps, any_unit))
     return found
 
 
@@ -109,12 +117,18 @@ async def _sunspec(line: Line, unit: int) -> tuple[int, ...]:
         return ()
 
 
-async def _fits(line: Line, unit: int, profile: Profile) -> bool:
-    """Whether what the profile says is there: its first points, each in its range, not all zero."""
-    alive = False
+async def _nonzero(line: Line, unit: int, profile: Profile) -> int:
+    """How many of a profile's first points show something other than zero; 0 where any is not there or out of range."""
+    shown = 0
     for point in profile.polled()[:SAMPLE]:
         seen = await check_point(line, unit, profile, point)
         if seen.verdict != "ok":
-            return False
-        alive |= any(seen.words)
-    return alive
+            return 0
+        shown += any(seen.words)
+    return shown
+
+
+def _names(who: Identity, profile: Profile) -> bool:
+    """Whether a device names the maker that the profile is titled with."""
+    maker = profile.title.split()[0].casefold()
+    return maker in who.vendor.casefold().split() + who.product.casefold().split()

@@ -1,5 +1,6 @@
 """Device profiles: what a device shows and accepts, as data in ../profiles/*.yaml, one file per device."""
 
+from drivers.profile.kinds import STANDS_AT, measured_kind
 from drivers.profile.lint import lint_profile
 from drivers.profile.load import ProfileError, Profiles, load_profiles
 from drivers.profile.model import (
@@ -20,6 +21,7 @@ from drivers.profile.model import (
 __all__ = [
     "BITS",
     "RAW_RANGE",
+    "STANDS_AT",
     "UNITS",
     "WORDS",
     "Block",
@@ -34,4 +36,5 @@ __all__ = [
     "WriteLimit",
     "lint_profile",
     "load_profiles",
+    "measured_kind",
 ]

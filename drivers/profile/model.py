@@ -9,6 +9,9 @@ RegisterType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "
 WordOrder = Literal["hi-lo", "lo-hi", "hi-lo-swapped", "lo-hi-swapped"]  # swapped: the bytes of each word, too
 Function = Literal[1, 2, 3, 4]  # coils, discrete inputs, holding registers, input registers
 BITS = (1, 2)  # functions that read bits
+Role = Literal[
+    "", "valve", "genset", "transfer_switch", "power_shelf", "battery_shelf", "ups", "drive", "cooler", "chiller"
+]
 Trust = Literal["hardware", "interop", "repository", "excerpt", "memory", "standard"]
 RAW_RANGE: dict[str, tuple[float, float]] = {
     "u16": (0, 2**16 - 1),
@@ -184,6 +187,7 @@ class Profile(ProfileModel):
     protocol: Literal["modbus", "dsx", "agent"]
     source: str
     trust: Trust
+    role: Role = ""  # of a device beside the instruments that control goes by: where it may stand is in kinds.py
     object_type: str = ""  # DSX objectType
     blocks: tuple[Block, ...] = ()
     holes_ok: bool = False

@@ -9,10 +9,19 @@ import yaml
 from pydantic import ValidationError
 
 from drivers.site.model import Actuator, Control, Mqtt, SiteModel
-from drivers.site.problems import Problem, did_you_mean, words
+from drivers.site.problems import UNREAD, Problem, did_you_mean, words
 
 KEYS = ("name", "title", "assumptions", "control", "mqtt", "actuators")
 M = TypeVar("M", bound=SiteModel)
+STAND_INS: dict[str, object] = {  # for what is broken, so large or loose that no rule finds a second mistake in it
+    "envelope_w": 1e15,
+    "ramp_up_w_per_s": 1e15,
+    "ramp_down_w_per_s": 1e15,
+    "lease_decay_s": 600.0,
+    "power_factor_worst": 1.0,
+    "supply_max_c": 1e4,
+    "fed_from": (UNREAD,),
+}
 BOOL = "tag:yaml.org,2002:bool"
 
 
@@ -28,15 +37,15 @@ _Loader.yaml_implicit_resolvers = {
 
 @dataclass
 class Head:
-    """The parts of site.yaml; a part that is broken keeps its empty value and has left a problem."""
+    """The parts of site.yaml; what is broken has left a problem, and a stand-in so that all else can be checked."""
 
     problems: list[Problem] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)  # dotted key -> line
-    name: str = ""
+    name: str = "unread"
     title: str = ""
     assumptions: tuple[str, ...] = ()
-    control: Control | None = None
-    mqtt: Mqtt | None = None
+    control: Control = field(default_factory=lambda: _stand_in(Control, {}, frozenset(Control.model_fields)))
+    mqtt: Mqtt = field(default_factory=lambda: _stand_in(Mqtt, {}, frozenset(Mqtt.model_fields)))
     actuators: dict[str, Actuator] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)  # actuators that are broken
 
@@ -85,18 +94,35 @@ def _read(path: Path, head: Head) -> Mapping[Any, Any]:
     return raw
 
 
-def _part(model: type[M], value: object, at: str, head: Head) -> M | None:
+def _part(model: type[M], value: object, at: str, head: Head) -> tuple[M | None, frozenset[str]]:
+    """A part of the file, or None and the keys that are broken, which are noted."""
     if not isinstance(value, dict):
         head.note(at, f"{at} is {value!r}", "Write keys with values below it")
-        return None
+        return None, frozenset(model.model_fields)
+    broken = set()
     try:
-        return model.model_validate({str(k): v for k, v in value.items()})
+        return model.model_validate({str(k): v for k, v in value.items()}), frozenset()
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             what, fix = words(detail, model)
+            broken.add(str(detail["loc"][0]) if detail["loc"] else "")
             key = ".".join([at, *map(str, detail["loc"][:1])])
             head.note(key, f"{at}: {what}", fix)
-        return None
+        return None, frozenset(broken)
+
+
+def _whole(model: type[M], value: object, at: str, head: Head) -> M:
+    """A part of the file with stand-ins for what is broken in it."""
+    part, broken = _part(model, value, at, head)
+    if part is not None:
+        return part
+    sound = {str(k): v for k, v in value.items() if str(k) not in broken} if isinstance(value, dict) else {}
+    return _stand_in(model, sound, broken)
+
+
+def _stand_in(model: type[M], sound: Mapping[str, object], broken: frozenset[str]) -> M:
+    known = {name: STAND_INS[name] for name in broken if name in STAND_INS and name in model.model_fields}
+    return model.model_validate({**sound, **known})
 
 
 def _text(raw: Mapping[Any, Any], key: str, head: Head) -> str:
@@ -116,20 +142,20 @@ def read_head(path: Path) -> Head:
     for key in raw:
         if key not in KEYS:
             head.note(str(key), f"key {str(key)!r} is unknown", did_you_mean(str(key), KEYS, f"Known: {KEYS}"))
-    head.name, head.title = _text(raw, "name", head), _text(raw, "title", head)
+    head.name, head.title = _text(raw, "name", head) or head.name, _text(raw, "title", head)
     notes = raw.get("assumptions") or []
     if isinstance(notes, list) and all(isinstance(n, str) for n in notes):
         head.assumptions = tuple(notes)
     else:
         head.note("assumptions", "assumptions is no list of texts", "Write one `- text` line for each")
-    head.control = _part(Control, raw.get("control"), "control", head)
-    head.mqtt = _part(Mqtt, raw.get("mqtt") or {}, "mqtt", head)
+    head.control = _whole(Control, raw.get("control"), "control", head)
+    head.mqtt = _whole(Mqtt, raw.get("mqtt") or {}, "mqtt", head)
     actuators = raw.get("actuators")
     if not isinstance(actuators, dict) or not actuators:
         head.note("actuators", "there are no actuators", "Describe at least one, e.g. inband")
         return head
     for name, value in actuators.items():
-        part = _part(Actuator, value, f"actuators.{name}", head)
+        part, _ = _part(Actuator, value, f"actuators.{name}", head)
         if part is None:
             head.unread.add(str(name))
         else:

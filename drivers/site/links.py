@@ -7,14 +7,14 @@ from drivers.site.model import Node, Rack, Site
 from drivers.site.report import Report
 
 LEASE_GROUP_MAX = 64
-MEASURABLE = ("nodes", "racks", "cdus", "loops", "cooling", "storage")
+MEASURABLE = ("nodes", "racks", "cdus", "loops", "cooling", "storage", "switches")
 HEAT_REJECTION = ("chiller", "dry_cooler", "tower")
 
 
 def check_ids(report: Report) -> None:
     """An id stands for one row of its table, and for one thing that a device can measure."""
     owner: dict[str, str] = {}
-    for table in (*MEASURABLE, "jobs", "tenants", "loads", "switches", "gateways", "devices"):
+    for table in (*MEASURABLE, "jobs", "tenants", "loads", "gateways", "devices"):
         seen: set[str] = set()
         for row in getattr(report.site, table):
             if row.id in seen:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from drivers.site.head import read_head
-from drivers.site.model import Site, SiteModel
+from drivers.site.model import Actuator, Site, SiteModel
 from drivers.site.problems import Problem, SiteError, did_you_mean, words
 from drivers.site.reference import SITES
 from drivers.site.write import TABLES
@@ -21,7 +21,7 @@ EMBEDDED = Path(__file__).parents[2] / "deploy" / "sites"
 
 @dataclass
 class Draft:
-    """What could be read: a site without its broken rows (None without its `control`), and every problem."""
+    """What could be read: a site without its broken rows and with stand-ins in its head, and every problem."""
 
     site: Site | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -123,18 +123,19 @@ def read_draft(folder: Path) -> Draft:
             table.read(folder / f"{name}.csv")
         tables[name] = tuple(table.rows)
     _check_files(folder, draft)
-    if head.control is not None and head.mqtt is not None:
-        draft.site = Site.model_construct(
-            None,
-            name=head.name,
-            title=head.title,
-            assumptions=head.assumptions,
-            control=head.control,
-            mqtt=head.mqtt,
-            actuators=head.actuators,
-            where=draft.where,
-            **tables,
-        )
+    if not head.actuators and not head.unread:  # said once, not for every rack
+        head.actuators = {rack.actuator: Actuator(latency_s=0, settle_s=1) for rack in tables["racks"]}
+    draft.site = Site.model_construct(
+        None,
+        name=head.name,
+        title=head.title,
+        assumptions=head.assumptions,
+        control=head.control,
+        mqtt=head.mqtt,
+        actuators=head.actuators,
+        where=draft.where,
+        **tables,
+    )
     return draft
 
 

@@ -186,7 +186,7 @@ class Device(SiteModel):
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     topic: str = ""  # DSX tagPath
-    measures: str  # id of the node, rack, CDU, loop, cooling unit or storage
+    measures: str  # id of the node, rack, CDU, loop, cooling unit, storage or switch
     period_s: Positive = 1.0
     fed_from: Ids = ()  # any one is enough; empty: lives with what it measures
     vendor: str = ""  # who it must say that it is, before anything is written to it; * stands for anything

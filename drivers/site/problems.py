@@ -13,6 +13,7 @@ BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+UNREAD = "(unread)"  # stands for a name that could not be read: using it is no second mistake
 NUMBERS = ("float_parsing", "float_type", "int_parsing", "int_type", "int_from_float", "finite_number")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from drivers.site.model import Site
-from drivers.site.problems import Problem, did_you_mean
+from drivers.site.problems import UNREAD, Problem, did_you_mean
 
 SUGGESTIONS = 50  # a search among thousands of names takes tens of milliseconds
 
@@ -27,7 +27,7 @@ class Report:
 
     def known(self, at: tuple[str, str], what: str, name: str, names: Collection[str], of: str) -> bool:
         """Whether `name` is one of `names`; if not, a problem of row `at`. `what` says whose name it is."""
-        if name in names:
+        if name in names or name == UNREAD:
             return True
         if name not in self.unread:
             self.note(*at, f"{what} '{name}' is not in {of}", self._suggest(name, names, of))

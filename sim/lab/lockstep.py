@@ -23,7 +23,7 @@ from drivers.lease import Lease
 from drivers.points import Floats, Ints, Qualities, Quality, Snapshot
 from drivers.profile import load_profiles
 from drivers.site.model import Site
-from drivers.wires import CapCommand, Command, LinkHealth
+from drivers.wires import CapCommand, Command, LinkHealth, SetpointCommand
 from sim.lab.incidents import Incidents
 from sim.lab.rivals import OBJECTIVES, Factory, factory_of
 from sim.lab.rivals.runner import Runner
@@ -50,6 +50,7 @@ class MemoryWires:
         self.lens: Callable[[Snapshot], Snapshot] = lambda shot: shot  # what a study does to the readings
         self.heard: Callable[[Lease], None] | None = None  # who listens to what is published
         self._plant = plant
+        self._measures = {d.id: d.measures for d in plant.site.devices}
         self._table = self.inventory.table()
         self._seen: tuple[bool, bytes, bytes] | None = None  # who was silent when `_slots` was worked out
         self._slots: Ints = np.zeros(0, dtype=np.int64)
@@ -99,6 +100,9 @@ class MemoryWires:
         else:  # of two for one rack the second counts
             for lease in leases:
                 self._plant.accept_lease(lease)
+        for command in commands:
+            if isinstance(command, SetpointCommand):
+                self._plant.write(self._measures[command.device], command.point, command.value)
         return len(commands)
 
     def health(self) -> Sequence[LinkHealth]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
 from sim.plant.base import DT_S, KERNEL, Bools, PlantError, ints
+from sim.plant.beside import Beside
 from sim.plant.director import Faults
 from sim.plant.errors import Errors
 from sim.plant.powered import Powered
@@ -93,10 +94,13 @@ class Sensors:
         self._late: dict[str, Floats] = {}
         position = {d.id: i for i, d in enumerate(inventory.site.devices)}
         gateway = {g.id: i for i, g in enumerate(inventory.site.gateways)}
+        slabs = [s for s in inventory.slabs if s.profile is not None and s.profile.role and s.devices]
+        self._beside = {s.name: Beside(s, readings) for s in slabs}
+        self._of_profile = {d.id: d.profile for d in inventory.site.devices}
         self._slabs = {
             s.name: _Rows(
                 s,
-                self.panel([d.measures for d in s.devices], s.points),
+                self._panel_of(s),
                 np.array([position[d.id] for d in s.devices]),
                 np.array([gateway.get(d.gateway, -1) for d in s.devices]),
             )
@@ -132,6 +136,20 @@ class Sensors:
         if missing:
             raise PlantError(f"the plant cannot show {', '.join(missing)} of {ids[0]} and its like")
         return Panel(table, index, tuple(points))
+
+    def _panel_of(self, slab: Slab) -> Panel:
+        beside = self._beside.get(slab.name)
+        if beside is None:
+            return self.panel([d.measures for d in slab.devices], slab.points)
+        table = f"profile {slab.name}"
+        self._readings.add(table, slab.rows, {p: beside.column(p) for p in slab.points})
+        return Panel(table, np.arange(slab.rows), slab.points)
+
+    def written(self, device: str, point: str, value: float) -> None:
+        """A client wrote a point of a device that stands beside the instruments: it is shown from now on."""
+        beside = self._beside.get(self._of_profile[device])
+        if beside is not None:
+            beside.written(device, point, value)
 
     def show(self, panel: Panel) -> Floats:
         """Readings with noise [things, points]."""

@@ -46,7 +46,11 @@ class Readings:
             "loop": {x.id: i for i, x in enumerate(site.loops)},
             "storage": {s.id: i for i, s in enumerate(site.storage)},
             "rack": {r.id: i for i, r in enumerate(site.racks)},
+            "switch": {s.id: i for i, s in enumerate(site.switches)},
         }
+        sides = [(site.node_index[s.a], site.node_index[s.b]) for s in site.switches]
+        self._sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
+        self._sizes = {name: len(table) for name, table in self._tables.items()}
         self.columns = self._all_columns()
         self._told: dict[tuple[str, str], Floats] = {}
 
@@ -84,7 +88,11 @@ class Readings:
 
     def size(self, table: str) -> int:
         """Number of things in a table."""
-        return len(self._tables[table])
+        return self._sizes[table]
+
+    def add(self, table: str, size: int, columns: dict[str, Column]) -> None:
+        """A further table of `size` things, that nobody looks up by id."""
+        self._sizes[table], self.columns[table] = size, columns
 
     def locate(self, ids: Sequence[str]) -> tuple[str, Ints]:
         """The one table that holds all these ids, and their positions; PlantError when there is none."""
@@ -112,6 +120,7 @@ class Readings:
             "flow_lpm": self._pump_flow,
             "supply_c": lambda: t.loop_supply_c[hyd.unit_loop],
             "return_c": lambda: t.loop_return_c[hyd.unit_loop],
+            "target_c": lambda: hyd.loop_set_c[hyd.unit_loop],
         }
         loop = {
             "running": flowing,
@@ -129,6 +138,7 @@ class Readings:
             "loop": loop,
             "storage": self._storage_columns(),
             "rack": self._rack_columns(),
+            "switch": self._switch_columns(),
         }
 
     def _rack_columns(self) -> dict[str, Column]:
@@ -167,6 +177,10 @@ class Readings:
             a: Floats = self.of("node", "apparent_va") / (volt_v * np.sqrt(self._three))
             return a
 
+        def battery() -> Floats:
+            left: Floats = 100.0 * elec.battery_j / np.maximum(elec.battery_max_j, 1.0)
+            return left
+
         def current(phase: int) -> Column:
             return lambda: self.of("node", "current_a") * 3.0 * self._phase[:, phase]
 
@@ -179,6 +193,8 @@ class Readings:
             "reactive_var": lambda: elec.out_var,
             "power_factor": factor,
             "frequency_hz": lambda: hertz,
+            "live_hz": lambda: np.where(elec.live, 60.0, 0.0),
+            "battery_pct": battery,
             "energy_import_wh": lambda: self._energy_wh,
             "volt_v": line_v,
             "current_a": amps,
@@ -213,10 +229,25 @@ class Readings:
             "valve_pct": lambda: 100.0 * t.valve,
             "pump_rpm": lambda: 4200.0 * self.of("cdu", "speed"),
         }
+        columns |= {
+            "heat_w": lambda: t.cdu_heat_w,
+            "facility_supply_c": lambda: t.loop_supply_c[hyd.cdu_loop],
+            "facility_flow_pct": lambda: 100.0 * t.valve_share * t.granted[hyd.cdu_loop],
+            "facility_flow_lpm": lambda: t.valve_share * t.granted[hyd.cdu_loop] * hyd.cdu_primary_lpm,
+        }
         columns |= {f"pump{k}_rpm": lambda: self.of("cdu", "pump_rpm") for k in (1, 2, 3, 4)}
         columns |= {f"{flags}_flags": lambda: nothing for flags in ("status", "sensor_fault")}
         columns["leak_flags"] = lambda: LEAK_BIT * t.leaks.astype(float)
         return columns
+
+    def _switch_columns(self) -> dict[str, Column]:
+        """What a transfer switch sees of its two sources."""
+        normal, emergency = self._sides[:, 0], self._sides[:, 1]
+        return {
+            "normal_v": lambda: self.of("node", "volt_v")[normal],
+            "normal_hz": lambda: self.of("node", "live_hz")[normal],
+            "emergency_hz": lambda: self.of("node", "live_hz")[emergency],
+        }
 
     def _storage_columns(self) -> dict[str, Column]:
         e, tree = self._elec, self._net.tree

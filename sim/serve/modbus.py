@@ -111,6 +111,7 @@ class ModbusPlant:
                 slab.put("energy_factor10", np.maximum(np.ceil(np.log10(energy / 65534)), 0))
                 slab.put("power_set_factor10", 0.0)
                 slab.put("energy_rating_wh", energy)
+                slab.put("storage_status", 1.0)  # on line
 
     def _make_stations(self, on_write: WriteCallback | None) -> dict[str, Station]:
         stations: dict[str, Station] = {}

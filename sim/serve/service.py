@@ -146,6 +146,7 @@ class PlantService:
     def _written(self, device: Device, point: str, value: float) -> None:
         """A client wrote a set-point; storage acts on its power only while it is enabled (SunSpec 704)."""
         thing = device.measures
+        self.plant.sensors.written(device.id, point, value)
         if point == "power_set_enable":
             self._storage_on[thing] = value != 0.0
         elif point == "power_set_w":

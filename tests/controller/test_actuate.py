@@ -11,7 +11,7 @@ from controller import actuate, cycle
 from controller.frames import Floats, Ints, Mode, Orders, Requests
 from drivers.lease import Holder, Lease, Ledger, Shed
 from drivers.points import Quality
-from drivers.wires import Command
+from drivers.wires import CapCommand, Command
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,12 @@ class Desk:
                              decay_s=5.0, now_s=self.now_s)  # fmt: skip
         self.state = actuate.begin(plan)
 
-    def send(self, what: Orders, step_s: float = 1.0) -> Sequence[Command]:
-        """One cycle's commands, noted by group."""
+    def send(self, what: Orders, step_s: float = 1.0) -> Sequence[CapCommand]:
+        """One cycle's leases, noted by group."""
         self.now_s += step_s
-        commands, self.state = actuate.actuate(self.bench.plan, what, self.ledger, self.now_s, self.state)
+        all_of_them, self.state = actuate.actuate(self.bench.plan, what, self.ledger, self.now_s, self.state)
+        commands = [c for c in all_of_them if isinstance(c, CapCommand)]
+        assert len(commands) == len(all_of_them) - len(what.setpoints)
         self.sent += [(self.now_s, c.lease.group) for c in commands]
         return commands
 

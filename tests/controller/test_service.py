@@ -13,9 +13,9 @@ import pytest
 from helpers_control import bench
 from helpers_service import Event, Rig
 
-from controller import acts, feed, service
+from controller import acts, feed, process, service
 from controller.frames import Mode
-from controller.service import ServiceError
+from controller.process import ServiceError
 from drivers.clock import RealClock
 
 
@@ -41,7 +41,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         thread.start()
 
         def end() -> list[str]:
-            service.notify("END")
+            process.notify("END")
             thread.join(2.0)
             return heard
 
@@ -281,12 +281,12 @@ async def test_cancelling_closes_the_wires(rig: Rig) -> None:
 
 
 def test_a_second_controller_is_refused_and_told_by_whom(tmp_path: Path) -> None:
-    with service.lock(tmp_path):
+    with process.lock(tmp_path):
         with pytest.raises(ServiceError, match=f"process {os.getpid()}"):
-            service.lock(tmp_path)
+            process.lock(tmp_path)
         with pytest.raises(ServiceError, match="already runs"):
             service.run(bench().site, RealClock(), Mode.SHADOW, print, tmp_path)
-    service.lock(tmp_path).close()
+    process.lock(tmp_path).close()
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -297,6 +297,6 @@ def test_both_kinds_of_notify_sockets_are_spoken_to(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + name if abstract else name)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
-        service.notify("READY=1")
+        process.notify("READY=1")
         sock.settimeout(1.0)
         assert sock.recv(100) == b"READY=1"

@@ -4,10 +4,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers_site import copy_row, drop_rows, edit_cell, edit_yaml, only, tiny_site, yaml_line
 
 from drivers.check import check_path, check_site
 from drivers.profile import load_profiles
+from drivers.site.model import Control
 from drivers.site.problems import Problem, SiteError
 from drivers.site.write import write_site
 
@@ -165,7 +167,7 @@ def test_wrong_kind_of_meter(folder: Path) -> None:
 def test_a_valve_is_no_meter(folder: Path) -> None:
     edit_cell(folder, "devices", "w1a", "profile", "belimo_ev200")
     (problem,) = check_path(folder, profiles())
-    assert problem.what.startswith("profile 'belimo_ev200' polls no power_w, soc_pct, or flow_lpm with supply_c, ")
+    assert problem.what == "profile 'belimo_ev200' is a valve and stands at a cdu or loop, 'w1a' is a node"
 
 
 def test_a_device_set_to_another_word_order_is_no_problem(folder: Path) -> None:
@@ -383,3 +385,26 @@ def test_who_a_device_is_can_be_asked_of_it(folder: Path, row: str, column: str,
     problem = only(folder)
     assert problem.where == at
     assert says in problem.what
+
+
+@pytest.mark.parametrize("key", sorted(Control.model_fields))
+def test_a_bad_value_in_site_yaml_hides_nothing_and_brings_no_second_mistake(folder: Path, key: str) -> None:
+    path = folder / "site.yaml"
+    head = yaml.safe_load(path.read_text())
+    head["control"][key] = {"no": "such"}
+    path.write_text(yaml.safe_dump(head, sort_keys=False))
+    link = edit_cell(folder, "racks", "r1", "cdu", "c9")
+    first, second = check_path(folder, profiles())
+    assert first.where.startswith("site.yaml:")
+    assert first.what.startswith(f"control: {key} is ")
+    assert (second.where, second.what) == (link, "cdu 'c9' is not in cdus.csv")
+
+
+@pytest.mark.parametrize("text", ["name: tiny\nname: x\n", "[", "control: 5\nmqtt: 7\nactuators: {}\n", "\xff"])
+def test_links_are_checked_whatever_is_wrong_with_site_yaml(folder: Path, text: str) -> None:
+    (folder / "site.yaml").write_text(text, encoding="latin-1")
+    link = edit_cell(folder, "racks", "r1", "cdu", "c9")
+    *head, last = check_path(folder, profiles())
+    assert head
+    assert all(p.file == "site.yaml" for p in head), head
+    assert (last.where, last.what) == (link, "cdu 'c9' is not in cdus.csv")

@@ -9,6 +9,8 @@ from helpers_site import edit_cell, tiny_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.check import check_path
+from drivers.profile import load_profiles
 from drivers.site.load import find_site, load_site, read_draft, resolve_site
 from drivers.site.model import Site
 from drivers.site.problems import Problem, SiteError
@@ -133,8 +135,11 @@ def test_missing_and_unknown_files(folder: Path) -> None:
 
 def test_no_site_yaml(folder: Path) -> None:
     (folder / "site.yaml").unlink()
-    assert read_draft(folder).site is None
     assert str(problems_of(folder)[0]).startswith("site.yaml:1: file is missing.")
+    (missing,) = check_path(folder, load_profiles())  # and no rule finds a second mistake in what stands for it
+    assert missing == problems_of(folder)[0]
+    with pytest.raises(SiteError):
+        load_site(folder)
 
 
 def test_all_problems_at_once(folder: Path) -> None:

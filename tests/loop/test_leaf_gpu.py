@@ -33,7 +33,8 @@ class Losing(MemoryWires):
 
     def send(self, commands: Sequence[Command]) -> int:
         """Only the racks' caps arrive."""
-        return super().send([CapCommand(replace(c.lease, gpu_cap_w=None)) for c in commands])
+        caps = [c for c in commands if isinstance(c, CapCommand)]
+        return super().send([CapCommand(replace(c.lease, gpu_cap_w=None)) for c in caps])
 
 
 def hall(envelope_share: float) -> Site:

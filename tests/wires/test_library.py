@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 from helpers_modbus import CLOCK, PROFILES, Rig, modbus_site, own_device, reading, until
 from helpers_programs import free_port
+from helpers_site import tiny_site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymodbus.client import AsyncModbusTcpClient
 
+from drivers.clock import VirtualClock
 from drivers.codec import decode_point
-from drivers.modbus.sunspec import find_models, wire_address
-from drivers.modbus.writer import ModbusWriter
+from drivers.inventory import compile_inventory
+from drivers.modbus.sunspec import Model, find_models, wire_address
+from drivers.modbus.writer import ModbusWriter, Reversion, WriteRefusedError
+from drivers.mqtt.dsx import DsxLink
 from drivers.points import Floats, Quality
 from drivers.profile import RAW_RANGE, WORDS, Point, Profile
-from drivers.site.model import Site
+from drivers.profile.load import FOLDER
+from drivers.site.model import Device, Site
+from sim.serve.bms import Bms
 from sim.serve.modbus import ModbusPlant
 
 LIBRARY = {name: p for name, p in PROFILES.items() if p.protocol == "modbus"}
@@ -200,29 +206,144 @@ def check_slab(rig: Rig, profile: Profile, rows: int) -> None:
         assert (right | np.array(near)).all(), (profile.name, row)
 
 
-async def test_pymodbus_reads_every_point_of_every_profile() -> None:
+async def test_pymodbus_reads_every_point_of_every_profile_at_every_corner() -> None:
+    """Polled or not; each device shows one round of corners after the other, pymodbus's client reads each point."""
     async with library(SERVED, 1) as (site, plant):
         for device in site.devices:
             profile = PROFILES[device.profile]
-            raws = cases(profile)[-1]
-            for point, raw in zip(profile.points, raws, strict=True):
-                put_raw(plant, profile, 0, point, raw)
             client = AsyncModbusTcpClient(device.host, port=device.port, retries=0, timeout=5.0, reconnect_delay=0)
             assert await client.connect()
             models = await find_models(client, device.unit) if profile.models else {}
-            reads = {
-                1: client.read_coils,
-                2: client.read_discrete_inputs,
-                3: client.read_holding_registers,
-                4: client.read_input_registers,
-            }
-            for point, raw in zip(profile.points, raws, strict=True):
-                count = WORDS[point.type]
-                reply = await reads[point.fc](wire_address(point, models), count=count, device_id=device.unit)
-                assert not reply.isError(), (profile.name, point.name, reply)
-                got = [int(reply.bits[0])] if point.type == "bit" else list(reply.registers)
-                assert got == wire_words(point, raw), (profile.name, point.name)
+            for raws in cases(profile):
+                for point, raw in zip(profile.points, raws, strict=True):
+                    put_raw(plant, profile, 0, point, raw)
+                for point, raw in zip(profile.points, raws, strict=True):
+                    await read_back(client, device.unit, profile, point, raw, models)
             client.close()
+
+
+async def read_back(
+    client: AsyncModbusTcpClient, unit: int, profile: Profile, point: Point, raw: int, models: dict[int, Model]
+) -> None:
+    reads = {
+        1: client.read_coils,
+        2: client.read_discrete_inputs,
+        3: client.read_holding_registers,
+        4: client.read_input_registers,
+    }
+    reply = await reads[point.fc](wire_address(point, models), count=WORDS[point.type], device_id=unit)
+    assert not reply.isError(), (profile.name, point.name, reply)
+    got = [int(reply.bits[0])] if point.type == "bit" else list(reply.registers)
+    assert got == wire_words(point, raw), (profile.name, point.name)
+
+
+async def written(
+    writer: ModbusWriter, device: str, point: Point, value: float, revert: Reversion | None
+) -> float | None:
+    """What reads back; None where the device's own power of ten does not let the limit through."""
+    try:
+        return await writer.write(device, point.name, value, revert)
+    except WriteRefusedError as error:
+        if point.scale_point and "does not fit" in str(error):
+            return None
+        raise
+
+
+WRITABLE = [(name, p.name) for name, profile in LIBRARY.items() for p in profile.points if p.write]
+
+
+def unhurried(profile: Profile) -> Profile:
+    """The profile without gaps between writes: a test does not wait for flash memory."""
+
+    def quick(point: Point) -> Point:
+        gone = {"min_gap_s": 0.0}
+        return point.model_copy(update={"write": point.write.model_copy(update=gone)}) if point.write else point
+
+    return profile.model_copy(update={"points": tuple(map(quick, profile.points))})
+
+
+@pytest.mark.parametrize(("name", "point_name"), WRITABLE)
+async def test_every_writable_point_is_written_at_the_ends_of_its_limits_and_no_further(
+    name: str, point_name: str
+) -> None:
+    profiles = {name: unhurried(PROFILES[name])}
+    site = library_site(free_port(), profiles)
+    plant = ModbusPlant(site, profiles)
+    await plant.start()
+    try:
+        writer = ModbusWriter(site, profiles, CLOCK, forbidden=str)
+        point = profiles[name].point(point_name)
+        limit = point.write
+        assert limit is not None
+        for value in (limit.min, limit.max, (limit.min + limit.max) / 2):
+            revert = None
+            if limit.revert:
+                least_s = profiles[name].point(limit.revert.timer).write
+                assert least_s is not None
+                revert = Reversion(value, max(least_s.min, 60.0))
+            shown = await written(writer, f"{name}.0", point, value, revert)
+            if shown is None:
+                continue
+            step = abs(point.scale) * (10.0 if point.scale_point else 1.0)
+            assert shown == pytest.approx(value, abs=step if point.type[0] != "f" else 1e-3, rel=1e-6)
+        for beyond in (limit.min - 1.0 - abs(limit.min), limit.max + 1.0 + abs(limit.max), math.nan):
+            if limit.outside == "refuse" or math.isnan(beyond):
+                with pytest.raises(WriteRefusedError, match="is outside"):
+                    await writer.write(f"{name}.0", point_name, beyond, revert)
+    finally:
+        await plant.stop()
+
+
+def test_every_profile_of_the_folder_is_in_one_of_these_tests() -> None:
+    dsx = {name for name, p in PROFILES.items() if p.protocol == "dsx"}
+    files = {path.stem for path in FOLDER.glob("*.yaml")}
+    assert files == set(LIBRARY) | dsx
+    assert dsx == {d.profile for d in dsx_site().devices}
+    assert len(LIBRARY) >= 15
+
+
+def dsx_site() -> Site:
+    """A device of each profile of the BMS's bus."""
+    names = sorted(name for name, p in PROFILES.items() if p.protocol == "dsx")
+    things = {"dsx_rack": "r1", "dsx_powermeter": "feed1", "dsx_loop": "loop1"}
+    rows = [{"id": n, "profile": n, "protocol": "dsx", "topic": f"t/{n}", "measures": things.get(n, n)} for n in names]
+    return tiny_site(devices=tuple(Device.model_validate(row) for row in rows))
+
+
+def dsx_corners(point: Point) -> list[float]:
+    """Values of a BMS point worth trying: ends of its range, just beyond, none at all."""
+    low, high = max(point.min, -1e9), min(point.max, 1e9)
+    return [low, high, (low + high) / 2, low - 1.0 - abs(low), high + 1.0 + abs(high), math.nan, 0.0, 1.0]
+
+
+def test_every_point_of_the_bus_comes_through_at_its_corners() -> None:
+    """From the plant's BMS, metadata first, through the bus's units, into the table."""
+    site, clock = dsx_site(), VirtualClock()
+    inventory = compile_inventory(site, PROFILES)
+    table = inventory.table()
+    link = DsxLink(inventory, table, clock, lambda *_: True, "headroom")
+
+    def publish(topic: str, payload: bytes, retain: bool) -> bool:
+        link.receive(topic, payload, retain)
+        return True
+
+    bms = Bms(site, PROFILES, clock, publish)
+    bms.connected()
+    slabs = [s for s in inventory.slabs if s.devices and s.profile]
+    for k in range(8):
+        values = {s.name: np.array([[dsx_corners(p)[k] for p in s.profile.polled()]]) for s in slabs if s.profile}
+        bms.update(values)
+        for _ in range(440):  # each point again within 100 s
+            clock.advance(0.25)
+            bms.tick()
+        shot = table.snapshot(clock.now_s())
+        for slab in slabs:
+            assert slab.profile is not None
+            for j, point in enumerate(slab.profile.polled()):
+                sent, slot = values[slab.name][0, j], slab.start + j
+                good = point.min <= sent <= point.max
+                assert (shot.quality[slot] == Quality.GOOD) == good, (slab.name, point.name, sent)
+                assert shot.value[slot] == pytest.approx(sent, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=150)

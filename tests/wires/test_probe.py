@@ -102,7 +102,9 @@ async def test_a_device_of_another_maker_is_read_word_by_word() -> None:
     json.dumps(as_json([check]), allow_nan=False)
     bad = as_html([check], "<script>")
     assert "<script>" not in bad
-    assert bad.count("<tr") == len(rows) + 1
+    assert bad.count("<tr") == len(rows) + 1 + 2  # and the table of devices
+    assert "vendor Delta" not in bad  # the site file does not say who it must be
+    assert "not said</td><td>Delta, RPU, firmware 7</td>" in bad
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,17 @@ async def test_scan_of_a_device_that_answers_to_every_unit_id_never_writes() -> 
         found = await scan("127.0.0.1", port, range(1, 248), PROFILES, CLOCK, 2.0, 0.0)
         assert [(f.unit, f.any_unit) for f in found] == [(1, True)]
         assert {fc for fc, *_ in foreign.asked} <= {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("who", [None, ("Vertiv", "XDC", "1")])
+async def test_a_profile_of_few_points_fits_only_where_the_maker_is_named(who: tuple[str, str, str] | None) -> None:
+    """Three registers that are all 1 say little: many a device has such."""
+    port = free_port()
+    async with foreign_device("127.0.0.1", port, {400: [1] * 100}, who=who):
+        (found,) = await scan("127.0.0.1", port, (1,), PROFILES, CLOCK, 2.0, 0.0)
+    assert "vertiv_xdc" in (found.fits if who else found.perhaps)
+    assert ("vertiv_xdc" in found.fits) == (who is not None)
+    assert ("too little to tell: " in str(found)) or who
 
 
 def test_addresses_and_units_are_read_or_refused_in_words() -> None:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from helpers_modbus import CLOCK, PROFILES, Rig, chain_words, modbus_site, own_device, reading, until
 from helpers_programs import free_port
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
 
+from drivers.modbus.ask import Line, NoAnswerError
 from drivers.modbus.identify import identify
-from drivers.modbus.sunspec import ChainWalk, Model, wire_address
+from drivers.modbus.sunspec import ChainWalk, Model, find_models, wire_address
 from drivers.modbus.writer import ModbusWriter, Reversion, WriteRefusedError
 from drivers.points import Quality
 from drivers.site.model import Site
@@ -129,9 +132,10 @@ def test_a_chain_is_what_the_standard_says() -> None:
     assert words[2 + 68 :] == [713, 7, *[0] * 7, 0xFFFF, 0]
 
 
-async def test_a_device_that_is_silent_where_it_has_nothing_is_found() -> None:
-    words = chain_words((1, 713, 802), base=50000)
-    asked: set[int] = set()
+@asynccontextmanager
+async def quiet_device(asked: set[int], base: int = 50000) -> AsyncIterator[int]:
+    """A device with a chain at `base` that does not answer below; its port."""
+    words = chain_words((1, 704, 713, 802), base=base)
     open_: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,8 +144,8 @@ async def test_a_device_that_is_silent_where_it_has_nothing_is_found() -> None:
             while True:
                 tid, _, _, unit, fc, addr, count = struct.unpack(">HHHBBHH", await reader.readexactly(12))
                 asked.add(addr)
-                if addr >= 50000:
-                    data = struct.pack(f">{count}H", *words[addr - 50000 :][:count])
+                if addr >= base:
+                    data = struct.pack(f">{count}H", *words[addr - base :][:count])
                     writer.write(struct.pack(">HHHBBB", tid, 0, 3 + len(data), unit, fc, len(data)) + data)
         writer.close()
         await writer.wait_closed()
@@ -149,10 +153,35 @@ async def test_a_device_that_is_silent_where_it_has_nothing_is_found() -> None:
 
     server = await asyncio.start_server(serve, "127.78.0.1", 0)
     async with server:
-        async with reading(battery_site(server.sockets[0].getsockname()[1])) as rig:
-            await until(lambda: bool((rig.quality(BATTERY)[0][[0, 1]] != Quality.NEVER).all()))
-            assert 40000 in asked
+        yield server.sockets[0].getsockname()[1]
         await until(lambda: not open_)
+
+
+async def test_a_device_that_is_silent_where_it_has_nothing_is_found() -> None:
+    asked: set[int] = set()
+    async with quiet_device(asked) as port:
+        async with reading(battery_site(port)) as rig:
+            await until(lambda: bool((rig.quality(BATTERY)[0][[0, 1]] != Quality.NEVER).all()))
+        assert 40000 in asked
+
+
+async def test_silence_where_no_chain_is_fails_neither_writer_nor_probe() -> None:
+    async with quiet_device(set()) as port:
+        client = AsyncModbusTcpClient("127.78.0.1", port=port, timeout=0.3, retries=0, reconnect_delay=0)
+        assert await client.connect()
+        assert set(await find_models(client, 1)) == {1, 704, 713, 802}
+        client.close()
+        async with Line("127.78.0.1", port, 0.3) as line:
+            assert set(await line.models(1)) == {1, 704, 713, 802}
+    async with quiet_device(set(), base=60000) as port:  # where nobody looks for one
+        client = AsyncModbusTcpClient("127.78.0.1", port=port, timeout=0.1, retries=0, reconnect_delay=0)
+        assert await client.connect()
+        with pytest.raises(ModbusException):
+            await find_models(client, 1)
+        client.close()
+        async with Line("127.78.0.1", port, 0.1) as line:
+            with pytest.raises(NoAnswerError):
+                await line.models(1)
 
 
 def test_the_walk_keeps_the_first_of_an_id_and_ends_with_the_addresses() -> None:
