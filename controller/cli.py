@@ -91,7 +91,7 @@ def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
     _act(site, state, why, {"act": "release", "rack": rack})
 
 
-@app.command("setpoint")
+@app.command("setpoint", context_settings={"ignore_unknown_options": True})  # a value may be negative
 def setpoint(
     site: SITE,
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="A Modbus device of devices.csv.")],
@@ -111,12 +111,14 @@ def setpoint(
     from controller.acts import ActError
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
+    from drivers.wires import SetpointCommand
 
     try:
         if (revert is None) != (after_s is None):
             _fail("give --revert and --after together")
         fall_back = None if revert is None or after_s is None else (revert, after_s)
-        done, text = asking.ask(resolve_site(site), state, getpass.getuser(), why, (device, point), value, fall_back)
+        wanted = SetpointCommand(device, point, value, fall_back, by=getpass.getuser(), why=why)
+        done, text = asking.ask(resolve_site(site), state, wanted)
     except (SiteError, ActError) as error:
         _fail(str(error))
     except OSError as error:

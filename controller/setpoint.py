@@ -10,16 +10,17 @@ from controller import acts
 from controller.acts import AUDIT, ActError
 from controller.ask import listens
 from drivers.clock import Clock, RealClock
-from drivers.profile import Profile, load_profiles
+from drivers.profile import load_profiles
 from drivers.site.model import Site
 from drivers.site.problems import did_you_mean
+from drivers.wires import SetpointCommand
 
 ANSWER_S = 15.0  # a device may take its time to show what it took
 LOOK_S = 0.2
 
 
-def check_point(site: Site, device_id: str, point_name: str) -> tuple[Profile, str]:
-    """The device's profile and the point's unit; ActError where there is no such point to write."""
+def check_point(site: Site, device_id: str, point_name: str) -> str:
+    """The point's unit; ActError where the device has no such point to write."""
     device = next((d for d in site.devices if d.id == device_id), None)
     if device is None:
         raise ActError(f"there is no device '{device_id}'. " + did_you_mean(device_id, [d.id for d in site.devices]))
@@ -30,29 +31,22 @@ def check_point(site: Site, device_id: str, point_name: str) -> tuple[Profile, s
     if point_name not in writable:
         known = f"it lets be written: {', '.join(writable)}" if writable else "it lets nothing be written"
         raise ActError(f"{profile.name} has no writable point '{point_name}'; {known}")
-    return profile, writable[point_name].unit
+    return writable[point_name].unit
 
 
-def ask_for(
-    site: Site,
-    state: Path | None,
-    by: str,
-    why: str,
-    place: tuple[str, str],
-    value: float,
-    revert: tuple[float, float] | None,
-    clock: Clock,
-) -> tuple[Path, int, str]:
+def ask_for(site: Site, state: Path | None, wanted: SetpointCommand, clock: Clock) -> tuple[Path, int, str]:
     """Write the act; the audit file, its size before, and the act's id. ActError where no controller runs."""
-    check_point(site, *place)
+    check_point(site, wanted.device, wanted.point)
     folder = acts.state_dir(site, state)
     if not listens(folder):
         raise ActError(f"no controller runs on {folder}: nothing was asked. Start one, or name another with --state")
     audit = folder / AUDIT
     size = audit.stat().st_size if audit.exists() else 0
-    act = {"act": "setpoint", "device": place[0], "point": place[1], "value": value, "id": secrets.token_hex(4)}
-    acts.append(folder, site, clock, by, why, act | ({"revert": list(revert)} if revert else {}))
-    return audit, size, str(act["id"])
+    name = secrets.token_hex(4)
+    act: dict[str, Any] = {"act": "setpoint", "device": wanted.device, "point": wanted.point, "value": wanted.value}
+    act |= {"id": name} | ({"revert": list(wanted.revert)} if wanted.revert else {})
+    acts.append(folder, site, clock, wanted.by, wanted.why, act)
+    return audit, size, name
 
 
 def found(audit: Path, start: int, act: str) -> dict[str, Any] | None:
@@ -87,19 +81,11 @@ def in_words(record: dict[str, Any], unit: str) -> tuple[bool, str]:
     return True, f"{name} was {shown('before')}, reads back {shown('shown')}"
 
 
-def ask(
-    site: Site,
-    state: Path | None,
-    by: str,
-    why: str,
-    place: tuple[str, str],
-    value: float,
-    revert: tuple[float, float] | None,
-) -> tuple[bool, str]:
+def ask(site: Site, state: Path | None, wanted: SetpointCommand) -> tuple[bool, str]:
     """Ask, and wait for what comes of it; whether it was done, in words. ActError and OSError where it cannot be."""
     clock = RealClock()
-    audit, size, act = ask_for(site, state, by, why, place, value, revert, clock)
-    unit = check_point(site, *place)[1]
+    audit, size, act = ask_for(site, state, wanted, clock)
+    unit = check_point(site, wanted.device, wanted.point)
 
     async def wait() -> dict[str, Any] | None:
         end_s = clock.now_s() + ANSWER_S

@@ -1,6 +1,5 @@
 """Live values of a few points: their devices are polled, or listened to on MQTT, and each change is a line."""
 
-import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +108,37 @@ def _spots(listening: Listening, site: Site, units: Mapping[str, str]) -> list[_
     return spots
 
 
+class _Screen:
+    """Says a point when its value or quality has changed, at most once in `every_s` [s]."""
+
+    def __init__(self, clock: Clock, say: Callable[[str], object], every_s: float, *, as_json: bool) -> None:
+        self._clock, self._say, self._every_s, self._as_json = clock, say, every_s, as_json
+        self._begin_s = clock.now_s()
+        self._said: dict[str, tuple[float, str, float]] = {}  # value, quality, when it was said
+
+    def show(self, spot: _Spot, shot: Snapshot) -> None:
+        """One point, if there is news of it."""
+        value, quality = float(shot.value[spot.slot]), Quality(int(shot.quality[spot.slot])).name.lower()
+        before = self._said.get(spot.name)
+        if before is None:
+            if quality == "never" and shot.now_s < self._begin_s + GRACE_S:
+                return
+        elif (str(value), quality) == (str(before[0]), before[1]) or shot.now_s - before[2] < self._every_s:
+            return
+        self._said[spot.name] = value, quality, shot.now_s
+        self._say(self._line(spot, value, quality, shot.now_s - float(shot.time_s[spot.slot])))
+
+    def _line(self, spot: _Spot, value: float, quality: str, age_s: float) -> str:
+        known, dated, wall_ms = math.isfinite(value), math.isfinite(age_s), self._clock.wall_ms()
+        if self._as_json:
+            body = {"at_ms": wall_ms, "point": spot.name, "value": value if known else None, "unit": spot.unit}
+            return json.dumps(body | {"quality": quality, "age_s": round(age_s, 3) if dated else None})
+        at = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone()
+        shown = f"{value:.9g} {spot.unit}".rstrip() if known else "-"
+        age = f"{age_s:.1f} s old" if dated else spot.hint
+        return f"{at:%H:%M:%S}  {spot.name:32} {shown:>20}  {quality:8} {age}".rstrip()
+
+
 async def watch(
     site: Site,
     profiles: Mapping[str, Profile],
@@ -122,53 +152,18 @@ async def watch(
 ) -> None:
     """Say each point when its value or quality has changed, at most once in `every_s` [s], for `for_s` [s]."""
     chosen, used, units = choose(site, profiles, patterns)
-    agents = any(not name.startswith(tuple(f"{d.id}." for d in chosen.devices)) for name in units)
-    mqtt = agents or any(d.protocol == "dsx" for d in chosen.devices)
+    modbus = {f"{d.id}." for d in chosen.devices if d.protocol == "modbus_tcp"}
+    mqtt = not all(name.startswith(tuple(modbus)) for name in units)
     listening = Listening(chosen, used, clock, mqtt=mqtt)
     spots = _spots(listening, site, units)
-    said: dict[str, tuple[float, str, float]] = {}  # value, quality, when it was said
-    begin_s = clock.now_s()
+    screen = _Screen(clock, say, every_s, as_json=as_json)
+    end_s = clock.now_s() + for_s
     await listening.start()
     try:
-        while (now_s := clock.now_s()) < begin_s + for_s:
+        while (now_s := clock.now_s()) < end_s:
             shot = listening.snapshot(now_s)
             for spot in spots:
-                _show(spot, shot, said, clock, say, every_s, as_json, early=now_s < begin_s + GRACE_S)
+                screen.show(spot, shot)
             await clock.sleep_until(now_s + LOOK_S)
-    except asyncio.CancelledError:
-        raise
     finally:
         await listening.stop()
-
-
-def _show(
-    spot: _Spot,
-    shot: Snapshot,
-    said: dict[str, tuple[float, str, float]],
-    clock: Clock,
-    say: Callable[[str], object],
-    every_s: float,
-    as_json: bool,
-    *,
-    early: bool,
-) -> None:
-    """One point, if there is news of it."""
-    value, quality = float(shot.value[spot.slot]), Quality(int(shot.quality[spot.slot])).name.lower()
-    before = said.get(spot.name)
-    same = before and before[1] == quality and (before[0] == value or (math.isnan(before[0]) and math.isnan(value)))
-    if same or (before and shot.now_s - before[2] < every_s) or (early and quality == "never"):
-        return
-    said[spot.name] = (value, quality, shot.now_s)
-    age_s = shot.now_s - float(shot.time_s[spot.slot])
-    say(_line(spot, value, quality, age_s, clock.wall_ms(), as_json=as_json))
-
-
-def _line(spot: _Spot, value: float, quality: str, age_s: float, wall_ms: int, *, as_json: bool) -> str:
-    known, dated = math.isfinite(value), math.isfinite(age_s)
-    if as_json:
-        body = {"at_ms": wall_ms, "point": spot.name, "value": value if known else None, "unit": spot.unit}
-        return json.dumps(body | {"quality": quality, "age_s": round(age_s, 3) if dated else None})
-    at = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone()
-    shown = f"{value:.9g} {spot.unit}".rstrip() if known else "-"
-    age = f"{age_s:.1f} s old" if dated else spot.hint
-    return f"{at:%H:%M:%S}  {spot.name:32} {shown:>20}  {quality:8} {age}".rstrip()

@@ -23,7 +23,7 @@ def measured_kind(profile: Profile) -> str:
     """
     if profile.role:
         return "chiller" if profile.role == "chiller" else ""
-    if profile.protocol != "modbus":
+    if profile.protocol == "dsx":
         kind = profile.name.removeprefix("dsx_")
         return DSX_KINDS.get(kind, kind)
     names = {p.name for p in profile.polled()}

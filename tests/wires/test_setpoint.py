@@ -215,6 +215,7 @@ def test_the_command_says_what_is_wrong_before_anything_is_asked(tmp_path: Path)
         (("c9", "x", "1"), "there is no device 'c9'"),
         (("c1", "flow_lpm", "1"), "it lets be written: "),
         (("c1", "supply_target_c", "38"), "no controller runs on"),
+        (("bess1", "power_set_w", "-5e4", "--revert", "-1", "--after", "60"), "no controller runs on"),
         (("bess1", "power_set_w", "1", "--revert", "0"), "--revert and --after together"),
     ):
         got = CliRunner().invoke(joined(), ["setpoint", site, *words, *state])
