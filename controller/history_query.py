@@ -17,6 +17,7 @@ from controller.history.work import HOUR_MS, MINUTE_MS
 from drivers.points import Quality
 
 COARSE_S = 60.0  # from here on minutes serve
+TRIES = 5
 MOST = 200_000  # values that one answer may have: a coarser resolution is taken beyond
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -64,19 +65,35 @@ def query(state: Path, point: str, from_ms: int, to_ms: int, resolution_s: float
     paths = Paths.of(state)
     resolution_s = max(resolution_s, (to_ms - from_ms) / 1000.0 / MOST)
     coarse = resolution_s >= COARSE_S
-    folder = paths.minutes if coarse else paths.hours
-    hours = [p for p in folder.glob("*.parquet") if _start(p) < to_ms and _start(p) + HOUR_MS > from_ms]
-    recent = [
-        p for p in paths.recent.glob("*.parquet") if _start(p) < to_ms and _start(p) + 2 * frame_log.SPAN_MS > from_ms
-    ]
-    with duckdb.connect() as base:
-        parts = _parquet(base, hours, point, coarse) + _parquet(base, recent, point, False)
-    parts += _logged(paths, point, from_ms, to_ms)
+    parts = _parts(paths, point, from_ms, to_ms, coarse)
     if not parts:
         _must_know(paths, point)
     t_ms, low, mean, high, quality = _joined(parts, from_ms, to_ms)
     series = Series(point, t_ms, low, mean, high, quality, resolution_s)
     return series if resolution_s <= 1.0 or not len(t_ms) else _binned(series, from_ms)
+
+
+def _parts(paths: Paths, point: str, from_ms: int, to_ms: int, coarse: bool) -> list[Part]:
+    """From the log, from what is transposed, from what is merged: in the order in which files move, so none is missed.
+
+    A file that has just moved on is not where it was listed: then all is read again.
+    """
+    for left in range(TRIES - 1, -1, -1):
+        parts = _logged(paths, point, from_ms, to_ms)
+        try:
+            with duckdb.connect() as base:
+                recent = _within(paths.recent, from_ms, to_ms, 2 * frame_log.SPAN_MS)
+                parts += _parquet(base, recent, point, False)
+                hours = _within(paths.minutes if coarse else paths.hours, from_ms, to_ms, HOUR_MS)
+                return parts + _parquet(base, hours, point, coarse)
+        except (duckdb.IOException, FileNotFoundError) as error:
+            if not left:
+                raise HistoryError(f"history cannot be read: {error}") from error
+    return []
+
+
+def _within(folder: Path, from_ms: int, to_ms: int, span_ms: int) -> list[Path]:
+    return [p for p in folder.glob("*.parquet") if _start(p) < to_ms and _start(p) + span_ms > from_ms]
 
 
 def points(state: Path) -> list[str]:

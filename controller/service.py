@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from drivers.building import Building
 from drivers.clock import Clock, perf_s
 from drivers.points import Snapshot
 from drivers.site.model import Site
+from drivers.wires import LinkHealth
 
 PERIOD_S = 1.0
 LATE_S = 0.5  # a cycle that starts this late, or is skipped, is a late one
@@ -239,10 +240,20 @@ class Service:
         try:
             links, latest = self._building.health(), self._prepare.latest
             outranked = int(self._state.ledger.outranked.sum())
-            told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, (), latest, told))
+            told = self._told(frames, links, outranked, said)
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, [x.text for x in said], latest, told))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
+
+    def _told(
+        self, frames: Frames, links: Sequence[LinkHealth], outranked: int, said: list[Finding]
+    ) -> dict[str, Any] | None:
+        """The alarms as they live; None where that failed: then people still see what is wrong, as plain lines."""
+        try:
+            return self._records.told(frames, links, outranked, feed.lapsed(self._prepare.latest), said)
+        except Exception:
+            logging.exception("the alarms could not be brought up to date")
+            return None
 
     def _left(self, frames: Frames) -> bool:
         """No rack holds a lease of ours above its safe cap.
