@@ -18,6 +18,12 @@ from drivers.points import Quality
 
 COARSE_S = 60.0  # from here on minutes serve
 TRIES = 5
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,  # the other core is for control
+    "memory_limit": "512MB",
+    "autoinstall_known_extensions": False,  # nothing comes from the network
+    "autoload_known_extensions": False,
+}
 MOST = 200_000  # values that one answer may have: a coarser resolution is taken beyond
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -81,7 +87,7 @@ def _parts(paths: Paths, point: str, from_ms: int, to_ms: int, coarse: bool) -> 
     for left in range(TRIES - 1, -1, -1):
         parts = _logged(paths, point, from_ms, to_ms)
         try:
-            with duckdb.connect() as base:
+            with duckdb.connect(config=SETTINGS) as base:
                 recent = _within(paths.recent, from_ms, to_ms, 2 * frame_log.SPAN_MS)
                 parts += _parquet(base, recent, point, False)
                 hours = _within(paths.minutes if coarse else paths.hours, from_ms, to_ms, HOUR_MS)
