@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,7 @@ from controller.records import Records
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
-from drivers.points import Snapshot
 from drivers.site.model import Site
-from drivers.wires import LinkHealth
 
 PERIOD_S = 1.0
 LATE_S = 0.5  # a cycle that starts this late, or is skipped, is a late one
@@ -93,8 +91,7 @@ class Service:
         self._records = Records(self._plan, building.inventory, folder, clock, disk=records)
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode)
-        self._epoch = next_epoch(folder, clock)
-        self._state = cycle.begin(self._plan, self._epoch, clock.now_s())
+        self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         self._shadow = mode == Mode.SHADOW
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._failures = self._refusals = 0
@@ -109,7 +106,7 @@ class Service:
         """Cycle until `stop` is set, then ramp to the safe caps for at most `leave_s` and be silent."""
         gc.collect()
         gc.freeze()
-        self._records.start(self._epoch)
+        self._records.start(self._state.ledger.epoch)
         await self._building.start()
         await self._ask.start()
         notify("READY=1")
@@ -197,7 +194,7 @@ class Service:
         left = self._left(frames)
         self._leased = (self._leased or bool(commands)) and not (requests.mode == Mode.OFF and left)
         sent = sum(len(c.lease.cap_w) for c in commands)
-        self._record(frames, shot, sent)
+        self._records.write(self._acts.take(), frames, shot, sent)
         self._show(frames, self._timing(took_s, sent), said)
         return left
 
@@ -226,34 +223,15 @@ class Service:
             return Mode.OFF
         return asked
 
-    def _record(self, frames: Frames, shot: Snapshot, sent: int) -> None:
-        """Acts and orders to the journal, points to the history; whatever goes wrong here never costs control."""
-        try:
-            taken, self._acts.taken = self._acts.taken, []
-            self._records.acts(taken)
-            self._records.cycle(frames, shot, sent)
-        except Exception:
-            logging.exception("the cycle was good, it could not be recorded")
-
     def _show(self, frames: Frames, timing: dict[str, float], said: list[Finding]) -> None:
         """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
         try:
             links, latest = self._building.health(), self._prepare.latest
             outranked = int(self._state.ledger.outranked.sum())
-            told = self._told(frames, links, outranked, said)
+            told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
             self._sink(feed.frame(self._plan, frames, links, timing, outranked, [x.text for x in said], latest, told))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
-
-    def _told(
-        self, frames: Frames, links: Sequence[LinkHealth], outranked: int, said: list[Finding]
-    ) -> dict[str, Any] | None:
-        """The alarms as they live; None where that failed: then people still see what is wrong, as plain lines."""
-        try:
-            return self._records.told(frames, links, outranked, feed.lapsed(self._prepare.latest), said)
-        except Exception:
-            logging.exception("the alarms could not be brought up to date")
-            return None
 
     def _left(self, frames: Frames) -> bool:
         """No rack holds a lease of ours above its safe cap.

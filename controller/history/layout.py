@@ -68,7 +68,7 @@ class Layout:
 
 @lru_cache(maxsize=8)
 def load(folder: Path, name: str) -> Layout:
-    """A saved layout; kept, as its name is that of its content. OSError or ValueError where it cannot be read or is damaged."""
+    """A saved layout, kept: its name is its content's. OSError or ValueError where it cannot be read or is damaged."""
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         found = _layout(file["names"], file["step"], file["offset"])
     if found.id != name:

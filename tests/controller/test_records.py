@@ -38,8 +38,10 @@ class Desk:
         """One cycle; what the feed shows of the alarms."""
         now_s = self.clock.advance(1.0)
         frames, shot = self._cycle(now_s)
-        self.records.cycle(frames, shot, self.b.racks)
-        return self.records.told(frames, UP, 0, ())
+        self.records.write((), frames, shot, self.b.racks)
+        told = self.records.told(frames, UP, 0, ())
+        assert told is not None
+        return told
 
     def _cycle(self, now_s: float) -> tuple[Frames, Snapshot]:
         b: Bench = self.b
@@ -129,6 +131,24 @@ def test_a_restart_keeps_alarms_and_journals_no_act_twice(tmp_path: Path) -> Non
         ("points_bad/site", "shelved", "ann"),
         ("points_bad/site", "normal", ""),
     ]
+
+
+def test_records_that_fail_cost_neither_the_cycle_nor_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path)
+    desk.second()
+    desk.records.stop()
+
+    def burst(*_: object, **__: object) -> None:
+        raise RuntimeError("the records are on fire")
+
+    monkeypatch.setattr(desk.records, "cycle", burst)
+    monkeypatch.setattr(desk.records.board, "step", burst)
+    frames, shot = desk._cycle(desk.clock.advance(1.0))
+    desk.records.write((), frames, shot, 4)
+    assert desk.records.told(frames, UP, 0, ()) is None
+    assert caplog.text.count("the records are on fire") >= 2
 
 
 def test_hooks_that_cannot_be_taken_are_said_and_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

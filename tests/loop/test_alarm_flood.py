@@ -30,6 +30,7 @@ def test_a_feeder_loss_at_colossus_raises_at_most_ten_alarms_the_cause_first(tmp
     for _ in range(120):
         frames, _ = lock.cycle()
         shown = records.told(frames, lock.wires.health(), 0, ())
+        assert shown is not None
         listed.append([x["id"] for x in shown["alarm_list"]])
     assert 1 <= shown["alarm_metrics"]["total"] <= MOST
     assert max(len(x) for x in listed) <= MOST
