@@ -55,7 +55,6 @@ class Records:
 
     def stop(self) -> None:
         """The controller ends: write what waits, for some seconds at most."""
-        self._put("stop", {})
         for part in (self._journal, self._history, self._hooks, self._keeper):
             if part is not None:
                 part.close()
