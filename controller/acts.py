@@ -128,8 +128,7 @@ class Acts:
     """The acts of one site as the present Requests; `poll` costs one stat when nothing changed.
 
     `refused` holds the last lines that could not be taken, `refusals` counts all of them; `said` who asked for the
-    mode and for each hold, and why. `taken` are the acts taken since somebody emptied it, each with the place in the
-    file where it ends.
+    mode and for each hold, and why.
     """
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE, clock: Clock | None = None) -> None:
@@ -140,7 +139,7 @@ class Acts:
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
         self.refusals = 0
-        self.taken: list[tuple[int, dict[str, Any]]] = []
+        self._taken: list[tuple[int, dict[str, Any]]] = []
         self.said: dict[str, str] = {}  # rack, or "mode" -> by whom and why
 
     def poll(self) -> Requests:
@@ -176,6 +175,11 @@ class Acts:
                 self._refuse(f"a line of more than {LONGEST_LINE} bytes: {self._rest[:80]!r}")
                 self._rest = b""
 
+    def take(self) -> list[tuple[int, dict[str, Any]]]:
+        """The acts taken since this was asked last, each with the place in the file where it ends."""
+        taken, self._taken = self._taken, []
+        return taken
+
     def _take(self, line: bytes, ends: int) -> None:
         try:
             act = json.loads(line)
@@ -186,7 +190,7 @@ class Acts:
             else:
                 self.requests = apply(self.requests, act)
                 self._note(act)
-            self.taken.append((ends, act))
+            self._taken.append((ends, act))
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from controller.history.work import HOUR_MS, MINUTE_MS
 from drivers.points import Quality
 
 COARSE_S = 60.0  # from here on minutes serve
+TRIES = 5
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,  # the other core is for control
+    "memory_limit": "512MB",
+    "autoinstall_known_extensions": False,  # nothing comes from the network
+    "autoload_known_extensions": False,
+}
 MOST = 200_000  # values that one answer may have: a coarser resolution is taken beyond
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -64,19 +72,43 @@ def query(state: Path, point: str, from_ms: int, to_ms: int, resolution_s: float
     paths = Paths.of(state)
     resolution_s = max(resolution_s, (to_ms - from_ms) / 1000.0 / MOST)
     coarse = resolution_s >= COARSE_S
-    folder = paths.minutes if coarse else paths.hours
-    hours = [p for p in folder.glob("*.parquet") if _start(p) < to_ms and _start(p) + HOUR_MS > from_ms]
-    recent = [
-        p for p in paths.recent.glob("*.parquet") if _start(p) < to_ms and _start(p) + 2 * frame_log.SPAN_MS > from_ms
-    ]
-    with duckdb.connect() as base:
-        parts = _parquet(base, hours, point, coarse) + _parquet(base, recent, point, False)
-    parts += _logged(paths, point, from_ms, to_ms)
+    parts = _parts(paths, point, from_ms, to_ms, coarse)
     if not parts:
         _must_know(paths, point)
     t_ms, low, mean, high, quality = _joined(parts, from_ms, to_ms)
     series = Series(point, t_ms, low, mean, high, quality, resolution_s)
     return series if resolution_s <= 1.0 or not len(t_ms) else _binned(series, from_ms)
+
+
+def _parts(paths: Paths, point: str, from_ms: int, to_ms: int, coarse: bool) -> list[Part]:
+    """From the log, from what is transposed, from what is merged: in the order in which files move, so none is missed.
+
+    A file that has just moved on is not where it was listed: then all is read again.
+    """
+    for left in range(TRIES - 1, -1, -1):
+        parts = _logged(paths, point, from_ms, to_ms)
+        try:
+            with _base().cursor() as base:
+                recent = _within(paths.recent, from_ms, to_ms, 2 * frame_log.SPAN_MS)
+                parts += _parquet(base, recent, point, False)
+                hours = _within(paths.minutes if coarse else paths.hours, from_ms, to_ms, HOUR_MS)
+                return parts + _parquet(base, hours, point, coarse)
+        except (duckdb.IOException, FileNotFoundError) as error:
+            if not left:
+                raise HistoryError(f"history cannot be read: {error}") from error
+    return []
+
+
+@cache
+def _base() -> duckdb.DuckDBPyConnection:
+    """One database in memory for this process; each question has a cursor of its own, from whatever thread."""
+    base = duckdb.connect(config=SETTINGS)
+    base.execute("SET GLOBAL parquet_metadata_cache = true")  # two questions, and the next ones, read a footer once
+    return base
+
+
+def _within(folder: Path, from_ms: int, to_ms: int, span_ms: int) -> list[Path]:
+    return [p for p in folder.glob("*.parquet") if _start(p) < to_ms and _start(p) + span_ms > from_ms]
 
 
 def points(state: Path) -> list[str]:
@@ -92,21 +124,14 @@ def _parquet(base: duckdb.DuckDBPyConnection, files: Sequence[Path], point: str,
     if not files:
         return []
     columns = "low, mean, high" if coarse else "values"
-    found = base.sql(
-        f'SELECT filename, name, step, "offset", quality, {columns} FROM read_parquet(?, filename = true)'  # noqa: S608
-        " WHERE name IN (?, ?)",
-        params=[[str(p) for p in files], TIMES, point],
-    ).to_arrow_table()
-    rows: dict[str, dict[str, int]] = {}
-    names, of = found["name"].to_pylist(), found["filename"].to_pylist()
-    for i, (file, name) in enumerate(zip(of, names, strict=True)):
-        rows.setdefault(file, {})[name] = i
+    table = 'SELECT filename, name, step, "offset", quality, {} FROM read_parquet(?, filename = true) WHERE name = ?'
+    query, given = table.format(columns), [str(p) for p in files]
+    # two questions: asked for both names at once every row group between them would be read
+    both = [base.sql(query, params=[given, name]).to_arrow_table() for name in (TIMES, point)]
+    times_at, mine_at = ({name: i for i, name in enumerate(found["filename"].to_pylist())} for found in both)
     parts = []
-    for file, at in rows.items():
-        if point not in at:
-            continue
-        times = found.slice(at[TIMES], 1)
-        mine = found.slice(at[point], 1)
+    for file, at in mine_at.items():
+        times, mine = both[0].slice(times_at[file], 1), both[1].slice(at, 1)
         step, offset = mine["step"][0].as_py(), mine["offset"][0].as_py()
         t_ms = arrays(times["low" if coarse else "values"])[0].astype(np.int64) + _start(Path(file))
         raw = [arrays(mine[c])[0] * step + offset for c in columns.split(", ")]

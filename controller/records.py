@@ -55,10 +55,17 @@ class Records:
 
     def stop(self) -> None:
         """The controller ends: write what waits, for some seconds at most."""
-        self._put("stop", {})
         for part in (self._journal, self._history, self._hooks, self._keeper):
             if part is not None:
                 part.close()
+
+    def write(self, taken: Sequence[tuple[int, Mapping[str, Any]]], frames: Frames, shot: Snapshot, sent: int) -> None:
+        """Acts just taken up and one finished cycle; whatever goes wrong here is logged and costs no control."""
+        try:
+            self.acts(taken)
+            self.cycle(frames, shot, sent)
+        except Exception:
+            log.exception("the cycle was good, it could not be recorded")
 
     def acts(self, taken: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         """Acts just taken up, to the journal and to the alarms. What is read again changes nothing twice."""
@@ -95,8 +102,25 @@ class Records:
         outranked: int,
         lapsed: Sequence[str],
         more: Sequence[Finding] = (),
+    ) -> dict[str, Any] | None:
+        """Let the alarms live on with this cycle; what the feed shows of them.
+
+        None where that fails, which is logged: the feed then shows what is wrong as plain lines.
+        """
+        try:
+            return self._live(frames, links, outranked, lapsed, more)
+        except Exception:
+            log.exception("the alarms could not be brought up to date")
+            return None
+
+    def _live(
+        self,
+        frames: Frames,
+        links: Sequence[LinkHealth],
+        outranked: int,
+        lapsed: Sequence[str],
+        more: Sequence[Finding],
     ) -> dict[str, Any]:
-        """Let the alarms live on with this cycle; what the feed shows of them."""
         now_s, now_ms = frames.image.now_s, self._clock.wall_ms()
         found = [*alarms.findings(self._plan, frames, links, outranked, lapsed), *self._own(), *_joined(more)]
         changes = self.board.step(now_s, now_ms, found, blind=not frames.estimate.covered)

@@ -25,7 +25,6 @@ from controller.records import Records
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
-from drivers.points import Snapshot
 from drivers.site.model import Site
 from drivers.wires import CapCommand
 
@@ -64,9 +63,8 @@ class Service:
         self._records = Records(self._plan, building.inventory, folder, clock, disk=records)
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode, clock)
-        self._epoch = next_epoch(folder, clock)
-        self._state = cycle.begin(self._plan, self._epoch, clock.now_s())
-        note("begin", t_s=self._state.ledger.start_s, epoch=self._epoch)
+        self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
+        note("begin", t_s=self._state.ledger.start_s, epoch=self._state.ledger.epoch)
         self._shadow = mode == Mode.SHADOW
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._failures = self._refusals = 0
@@ -81,7 +79,7 @@ class Service:
         """Cycle until `stop` is set, then ramp to the safe caps for at most `leave_s` and be silent."""
         gc.collect()
         gc.freeze()
-        self._records.start(self._epoch)
+        self._records.start(self._state.ledger.epoch)
         await self._building.start()
         await self._ask.start()
         notify("READY=1")
@@ -175,7 +173,7 @@ class Service:
         caps = [c.lease.cap_w for c in commands if isinstance(c, CapCommand)]
         sent = sum(map(len, caps))
         self._leased = (self._leased or bool(caps)) and not (requests.mode == Mode.OFF and left)
-        self._record(frames, shot, sent)
+        self._records.write(self._acts.take(), frames, shot, sent)
         self._show(frames, self._timing(took_s, sent), said)
         return left
 
@@ -204,15 +202,6 @@ class Service:
             return Mode.OFF
         return asked
 
-    def _record(self, frames: Frames, shot: Snapshot, sent: int) -> None:
-        """Acts and orders to the journal, points to the history; whatever goes wrong here never costs control."""
-        try:
-            taken, self._acts.taken = self._acts.taken, []
-            self._records.acts(taken)
-            self._records.cycle(frames, shot, sent)
-        except Exception:
-            logging.exception("the cycle was good, it could not be recorded")
-
     def _show(self, frames: Frames, timing: dict[str, float], said: list[Finding]) -> None:
         """Tell the sink; whatever goes wrong here costs the picture of this cycle, never control."""
         try:
@@ -220,7 +209,7 @@ class Service:
             said = [*said, *(Finding(code, text) for code, text in self._building.alarms())]
             outranked = int(self._state.ledger.outranked.sum())
             told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, (), latest, told))
+            self._sink(feed.frame(self._plan, frames, links, timing, outranked, [x.text for x in said], latest, told))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

@@ -79,3 +79,8 @@ class VirtualClock:
 def perf_s() -> float:
     """Finest monotonic time [s], for measuring durations."""
     return time.perf_counter()
+
+
+def thread_s() -> float:
+    """Time that this thread has had a core [s], for measuring what work costs."""
+    return time.thread_time()

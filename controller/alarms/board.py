@@ -145,17 +145,20 @@ class Board:
         }
 
     def _first_out(self, raised: list[Record], now_s: float) -> None:
-        """The first alarm of a burst is marked; of those of one cycle, and within seconds, the cause."""
+        """The first alarm of a burst is marked, of those of one cycle the cause.
+
+        A cause (what suppresses others) begins a burst of its own, unless a cause stands first already; from what it
+        explains it takes the mark over, when it was seen only seconds later.
+        """
         if not raised:
             return
-        first = min(raised, key=lambda r: r.kind.rank)
-        if now_s - self._burst_s > BURST_S:
+        first, now = min(raised, key=lambda r: r.kind.rank), self._first
+        if now_s - self._burst_s > BURST_S or now is None:
             self._mark(first, now_s)
-        elif self._first is not None and now_s - self._first_s <= CAUSE_S:
-            causes = [r for r in raised if self._first.kind.code in r.kind.suppresses]
-            if causes:
-                self._first.first_out = False
-                self._mark(min(causes, key=lambda r: r.kind.rank), now_s)
+        elif first.kind.suppresses and not (now.kind.suppresses and now.active):
+            if now_s - self._first_s <= CAUSE_S and now.kind.code in first.kind.suppresses:
+                now.first_out = False
+            self._mark(first, now_s)
         self._burst_s = now_s
 
     def _mark(self, record: Record, now_s: float) -> None:
@@ -216,7 +219,7 @@ class Board:
         return [r for records in self.records.values() for r in records.values()]
 
     def listed(self) -> list[Record]:
-        """Alarms that stand, the first-out ones first, then by priority, cause before consequence."""
+        """Alarms that stand: active first-out ones, then by priority, cause before consequence."""
         return sorted((r for r in self._all() if r.state in STANDING), key=_order)
 
     def aside(self) -> list[Record]:
@@ -266,7 +269,13 @@ def listing(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _order(record: Record) -> tuple[bool, int, int, int, str]:
     kind = record.kind
-    return not record.first_out, PRIORITIES.index(kind.priority), kind.rank, record.since_ms, record.element
+    return (
+        not (record.first_out and record.active),
+        PRIORITIES.index(kind.priority),
+        kind.rank,
+        record.since_ms,
+        record.element,
+    )
 
 
 def _change(record: Record, was: State, at_ms: int, by: str = "", why: str = "") -> Change:

@@ -49,7 +49,7 @@ def findings(
     and are not any more.
     """
     orders, cause = frames.orders, _cause(plan, frames)
-    found = [_shed(plan, frames), _lost(plan, frames), _exceeded(plan, frames)]
+    found = [_shed(plan, frames), _lost(plan, frames, cause), _exceeded(plan, frames)]
     if lapsed:
         found.append(Finding("unsecured", f"no longer secured against {count(len(lapsed), 'loss')}: {some(lapsed)}"))
     if outranked:
@@ -120,9 +120,14 @@ def _shed(plan: Plan, frames: Frames) -> Finding | None:
     return Finding("shed", f"{count(found['racks'], 'rack')} shed ({rungs}), of {some(found['jobs'])}: {why}")
 
 
-def _lost(plan: Plan, frames: Frames) -> Finding | None:
-    """The elements that are lost; pumps have a code of their own."""
-    cases = [plan.losses.cases[case] for case in frames.estimate.lost]
+def _lost(plan: Plan, frames: Frames, cause: Ints | None) -> Finding | None:
+    """The elements that are lost, not those below a lost one; pumps have a code of their own."""
+    below = (
+        set()
+        if cause is None
+        else {node.id for n, node in enumerate(plan.site.nodes) if plan.parent[n] >= 0 and cause[plan.parent[n]] >= 0}
+    )
+    cases = [case for case in (plan.losses.cases[i] for i in frames.estimate.lost) if case.id not in below]
     names = {case.id: f"{case.kind.replace('_', ' ')} {case.id}" for case in cases if case.kind != "pump"}
     if not names:
         return None

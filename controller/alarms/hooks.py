@@ -186,10 +186,20 @@ def _secret(environ: Mapping[str, str], name: str) -> str:
     return environ[name]
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the token is for the one address that the file names."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
 def _post(hook: Webhook, token: str, data: bytes) -> None:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(hook.url, data, headers, method="POST")  # noqa: S310  (http or https, checked)
-    with urllib.request.urlopen(request, timeout=TAKES_S) as answer:  # noqa: S310
+    with _opener.open(request, timeout=TAKES_S) as answer:
         answer.read(1024)
 
 

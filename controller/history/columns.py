@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from controller.frames import Ints
 from controller.history.layout import MISSING, Layout
 
-GROUP = 512  # points a row group: what a question for one point decodes
+GROUP = 512  # points a row group: a question for one point decodes them all
+MINUTE_GROUP = 1024  # the same for minutes: with fewer the footers of a day's files cost more than the values
 NO_VALUE = 0x80
 TIMES = ""
 ZSTD_LEVEL = 3
@@ -44,6 +45,7 @@ class Out:
     def __init__(self, path: Path, schema: pa.Schema, layout: Layout, notes: dict[str, object]) -> None:
         self._path, self._scratch, self._schema = path, path.with_suffix(".new"), schema
         self._layout, self._at = layout, 0
+        self._waiting: list[pa.Table] = []
         meta = {b"headroom": json.dumps({"layout": layout.id} | notes).encode()}
         ints = [f.name for f in schema if f.type == INTS]
         self._writer = pq.ParquetWriter(
@@ -61,7 +63,7 @@ class Out:
         lists = {f.name: _lists(offsets_ms.astype(np.int32)[None, :]) for f in self._schema if f.type == INTS}
         quality = _lists(np.zeros((1, len(offsets_ms)), dtype=np.uint8))
         fixed = {"name": pa.array([TIMES]), "step": pa.array([0.001]), "offset": pa.array([0.0])}
-        self._table(fixed | lists | {"quality": quality})
+        self._table(fixed | lists | {"quality": quality}, 1)
 
     def points(self, **columns: np.ndarray) -> None:
         """The next points by name, one array [points, times] for each column."""
@@ -73,13 +75,24 @@ class Out:
             "step": pa.array(self._layout.step[at]),
             "offset": pa.array(self._layout.offset[at]),
         }
-        self._table(fixed | {name: _lists(values) for name, values in columns.items()})
+        group = MINUTE_GROUP if self._schema is MINUTES else GROUP
+        self._table(fixed | {name: _lists(values) for name, values in columns.items()}, group)
 
-    def _table(self, columns: dict[str, pa.Array]) -> None:
-        self._writer.write_table(pa.table([columns[f.name] for f in self._schema], self._schema), GROUP)
+    def _table(self, columns: dict[str, pa.Array], group: int) -> None:
+        self._waiting.append(pa.table([columns[f.name] for f in self._schema], self._schema))
+        if sum(len(t) for t in self._waiting) >= group:
+            self._flush()
+
+    def _flush(self) -> None:
+        """What waits becomes one row group."""
+        if self._waiting:
+            whole = pa.concat_tables(self._waiting).combine_chunks()
+            self._writer.write_table(whole, len(whole))
+        self._waiting = []
 
     def close(self) -> None:
         """Put it in its place."""
+        self._flush()
         self._writer.close()
         with self._scratch.open("rb+") as file:
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ is a round figure of about RESOLUTION of the element's rating, far below any met
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,9 @@ class Layout:
         scratch.replace(path)
 
 
+@lru_cache(maxsize=8)
 def load(folder: Path, name: str) -> Layout:
-    """A saved layout. OSError or ValueError where it cannot be read or is damaged."""
+    """A saved layout, kept: its name is its content's. OSError or ValueError where it cannot be read or is damaged."""
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         found = _layout(file["names"], file["step"], file["offset"])
     if found.id != name:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,10 @@ class Recorder:
         return f"history: the disk is slow, {waiting} frames wait" if waiting > WAITING // 2 else ""
 
     def close(self, within_s: float = 5.0) -> None:
-        """Write what waits. The work goes on by itself to its end; the next start goes on with it."""
-        self._outlet.close(within_s)
+        """Write what waits. Work that takes longer goes on by itself to its end; the next start goes on with it."""
+        if self._outlet.close(within_s) and self._work is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._work.wait(within_s)
 
     @contextmanager
     def _opening(self) -> Iterator[Callable[[_Frame], None]]:
@@ -112,6 +114,6 @@ class Recorder:
                 log.warning("history: %s", said or f"the work ended with {self._work.returncode}")
         with self._paths.said.open("w") as said_there:
             self._work = subprocess.Popen(  # noqa: S603  (our own worker)
-                [sys.executable, "-m", "controller.history", str(self._state)],
+                [sys.executable, "-m", "controller.history", str(self._state), str(self._clock.wall_ms())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said_there,
             )  # fmt: skip

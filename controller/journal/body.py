@@ -62,9 +62,11 @@ def _head(plan: Plan, frames: Frames) -> dict[str, Any]:
     """What a report needs of every cycle; W, and work as a share of what the racks ask."""
     given, known = frames.orders, frames.estimate
     capped = given.cap_w < known.demand_w - 0.005 * plan.max_w
-    by_row = given.row[capped & ((given.reason == Reason.ROW) | (given.reason == Reason.FLOOR)) & (given.row >= 0)]
+    by_row = given.row[capped & (given.row >= 0)]
     rows, counts = np.unique(by_row, return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:BOUND]
+    held = {row_text(plan, int(row)): int(n) for row, n in zip(rows, counts, strict=True)}
+    other = given.reason[capped & (given.row < 0)]
+    held |= {f"({Reason(int(code)).name.lower()})": int((other == code).sum()) for code in np.unique(other)}
     weight_w = plan.gpu_w
     work = float((weight_w * np.clip(frames.proposal.level, 0.0, 1.0)).sum() / max(weight_w.sum(), 1.0))
     return {
@@ -76,7 +78,7 @@ def _head(plan: Plan, frames: Frames) -> dict[str, Any]:
         "demand_w": round(float(known.demand_w.sum())),
         "capped": int(capped.sum()),
         "work": round(work, 5),
-        "bound": [[row_text(plan, int(rows[i])), int(counts[i])] for i in most],
+        "bound": sorted(held.items(), key=lambda x: -x[1])[:BOUND],
     }
 
 

@@ -86,8 +86,9 @@ class Recorder:
         return f"journal: the disk is slow, {waiting} cycles wait" if waiting > CYCLES // 10 else ""
 
     def close(self, within_s: float = 5.0) -> bool:
-        """Write what waits, for at most so long; whether all of it was."""
+        """Write what waits and that it ends, for at most so long; whether all of it was."""
         whole = self._cycles.close(within_s)
+        self.put("stop", {})
         if self.problem:
             self._closing.set()
         whole = self._rare.close(within_s) and whole

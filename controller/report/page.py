@@ -78,11 +78,7 @@ def _summary(told: Tale) -> str:
 
 
 def _plots(site: Site, state: Path, told: Tale) -> list[str]:
-    marks = [
-        ((e.at_ms - told.from_ms) / 1000.0, x["id"] if e.kind == "alarm" else f"{x['act']} {x.get('by', '')}")
-        for e, x in told.of("alarm", "act")
-        if e.kind == "act" or (x["priority"] in ("critical", "high") and x["now"] == "unacknowledged")
-    ]
+    marks = _marks(told)
     wanted = (
         ("Load and envelope, MW", (("load_w", "load", 1e-6), ("envelope_w", "envelope", 1e-6)), False),
         ("Caps and demand of the racks, MW", (("caps_w", "caps", 1e-6), ("demand_w", "demand", 1e-6)), False),
@@ -106,6 +102,20 @@ def _plots(site: Site, state: Path, told: Tale) -> list[str]:
         if found:
             out.append(_figure_of(title, found, marks, told, False))
     return out
+
+
+def _marks(told: Tale) -> list[tuple[float, str]]:
+    """Acts, and each grave alarm when it was raised first."""
+    seen: dict[str, float] = {}
+    for entry, x in told.of("alarm", "act"):
+        if entry.kind == "act":
+            name = f"{x['act']} {x.get('by', '')}"
+        elif x["priority"] in ("critical", "high") and x["now"] == "unacknowledged":
+            name = str(x["id"])
+        else:
+            continue
+        seen.setdefault(name, (entry.at_ms - told.from_ms) / 1000.0)
+    return [(t_s, name) for name, t_s in seen.items()]
 
 
 def _figure_of(title: str, lines: Sequence[Line], marks: Sequence[tuple[float, str]], told: Tale, zero: bool) -> str:

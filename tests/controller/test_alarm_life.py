@@ -228,6 +228,20 @@ def test_first_out_is_the_cause_of_those_that_come_together_and_one_only() -> No
     assert [r.id for r in d.board.listed()] == ["cause/feed", "cause/other", "effect/a"]
 
 
+def test_a_cause_is_first_whatever_small_thing_came_before_it() -> None:
+    d = Desk()
+    d.step(effect("elsewhere"), seconds=30)
+    d.step(effect("elsewhere"), cause("feed"), seconds=5)
+    assert [r.id for r in d.board.listed()] == ["cause/feed", "effect/elsewhere"]
+    assert d.board.listed()[0].first_out
+    d.step(effect("elsewhere"), cause("feed", "another"), seconds=5)
+    assert [r.id for r in d.board.listed() if r.first_out] == ["cause/feed", "effect/elsewhere"]  # two bursts
+    d.act("ack", "all")
+    d.step(effect("elsewhere"), seconds=10)
+    (first, *_) = d.board.listed()
+    assert (first.id, first.state) == ("effect/elsewhere", State.ACKED)
+
+
 def test_what_is_not_seen_is_not_gone() -> None:
     d = Desk()
     d.step(effect("x"), seconds=4)

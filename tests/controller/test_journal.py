@@ -295,9 +295,8 @@ for line in sys.stdin:
     acts.append(state, site, clock, "ann", line.strip(), {"act": "hold", "rack": "r1"})
     print(line.strip(), flush=True)  # answered: it must outlive anything
     taken.poll()
-    for ends, act in taken.taken:
+    for ends, act in taken.take():
         recorder.act(ends, act)
-    taken.taken.clear()
 """
 
 
@@ -326,7 +325,7 @@ def test_kill_9_in_the_middle_of_anything_loses_no_acknowledged_act(tmp_path: Pa
     recorder = Recorder(tmp_path, bench(Wiring()).plan, VirtualClock())
     last = acts.Acts(tmp_path, site)
     last.poll()
-    for ends, act in last.taken:
+    for ends, act in last.take():
         recorder.act(ends, act)
     assert recorder.close(30.0)
     journalled = [json.loads(e.body)["why"] for e in open_read(tmp_path).entries(kinds=("act",))]

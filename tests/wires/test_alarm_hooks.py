@@ -32,7 +32,7 @@ RETURNED = replace(RAISED, was="acknowledged", now="normal")
 
 
 @contextmanager
-def web(answers: list[int]) -> Iterator[tuple[str, list[tuple[dict[str, str], Any]]]]:
+def web(answers: list[int], elsewhere: str = "") -> Iterator[tuple[str, list[tuple[dict[str, str], Any]]]]:
     """A web server that answers with these codes in turn, then 200; its address and what it was sent."""
     heard: list[tuple[dict[str, str], Any]] = []
 
@@ -41,6 +41,13 @@ def web(answers: list[int]) -> Iterator[tuple[str, list[tuple[dict[str, str], An
             data = self.rfile.read(int(self.headers["Content-Length"]))
             heard.append((dict(self.headers), json.loads(data)))
             self.send_response(answers.pop(0) if answers else 200)
+            if elsewhere:
+                self.send_header("Location", elsewhere)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            heard.append((dict(self.headers), None))
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -110,6 +117,17 @@ def test_a_receiver_that_fails_is_tried_again_and_then_given_up_and_said() -> No
     assert told.complaint().startswith("1 messages of alarms not delivered: webhook: ")
     assert told.complaint() == ""
     told.close()
+
+
+def test_a_redirect_is_not_followed_the_token_is_for_one_address() -> None:
+    with web([]) as (elsewhere, stolen), web([302, 307, 308], elsewhere) as (url, heard):
+        hook = {"webhook": {"url": url, "token_env": "HOOK_TOKEN"}}
+        told = Hooks(Notify.model_validate(hook), "tiny", {"HOOK_TOKEN": "secret"})
+        told.tell(0.0, [RAISED])
+        until(lambda: told.failed == 1)
+        told.close()
+    assert len(heard) == 3
+    assert stolen == []
 
 
 def test_a_receiver_that_never_answers_holds_nobody_up() -> None:

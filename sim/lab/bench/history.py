@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from controller import history_query
-from controller.history import frame_log, layout_of
+from controller.history import Layout, frame_log, layout_of
 from controller.history.paths import Paths
 from controller.history.work import HOUR_MS
 from controller.plan import compile_plan
-from drivers.clock import perf_s
+from drivers.clock import perf_s, thread_s
 from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from sim.plant.plant import Plant
@@ -34,9 +33,9 @@ FOLDER = "HEADROOM_BENCH_DIR"
 def bench_history(say: Callable[[str], None], seconds: int = 3600) -> dict[str, Any]:
     """An hour of `colossus` at a surge: every point every second, with the plant's noise, through log and worker.
 
-    `core_share`: of a core at 60,000 points a second, writer and worker together; `bytes_per_point` with the minutes;
-    `query_ms`: a day of one point at plot resolution, median, `query_raw_ms`: ten minutes of it second by second. The
-    day is this hour 24 times (hard links).
+    `core_share`: of a core at 60,000 points a second, writer and worker together; `bytes_per_point` with the minutes,
+    `moving_share`: of the points, how many differ from the second before; `query_ms`: a day of one point at plot
+    resolution, median, `query_raw_ms`: ten minutes of it second by second. The day is this hour 24 times (hard links).
     """
     site = resolve_site("colossus")
     plant = Plant(site, load_profiles(), load_scenario("surge"))
@@ -46,22 +45,11 @@ def bench_history(say: Callable[[str], None], seconds: int = 3600) -> dict[str, 
         paths = Paths.of(state)
         paths.make()
         layout.save(paths.log)
-        writer, wrote_s, worked_s = frame_log.Writer(paths.log, layout), 0.0, 0.0
-        quality = np.zeros(layout.size, dtype=np.uint8)
         say(f"{layout.size} points, {seconds} s of plant ..")
-        for second in range(seconds):
-            plant.step(1.0)
-            value = plant.measure()
-            began_s = time.thread_time()
-            finished = writer.append(START_MS + 1000 * second, second, value, quality)
-            wrote_s += time.thread_time() - began_s
-            if finished:
-                worked_s += _work(state, START_MS + 1000 * second)
-        writer.finish()
+        wrote_s, worked_s, moving = _written(state, plant, layout, seconds)
         say("merging the hour ..")
         worked_s += _work(state, START_MS + 2 * HOUR_MS)
-        stored = sum(p.stat().st_size for f in (paths.hours, paths.minutes) for p in f.glob("*.parquet"))
-        minute_bytes = sum(p.stat().st_size for p in paths.minutes.glob("*.parquet"))
+        stored, minute_bytes = (_bytes(*folders) for folders in ((paths.hours, paths.minutes), (paths.minutes,)))
         points = layout.size * seconds
         result = {
             "points": layout.size,
@@ -69,12 +57,38 @@ def bench_history(say: Callable[[str], None], seconds: int = 3600) -> dict[str, 
             "core_share": (wrote_s + worked_s) * ASKED_POINTS_PER_S / points,
             "core_share_of_site": (wrote_s + worked_s) / seconds,
             "writer_core_share_of_site": wrote_s / seconds,
+            "worker_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024.0,
+            "moving_share": moving,
             "bytes_per_point": stored / points,
             "bytes_per_point_minutes": minute_bytes / points,
             "gb_per_day": stored / seconds * 86400 / 1e9,
         }
         names = layout.names[:: max(1, layout.size // QUERIES)].tolist()
         return result | _asked(state, paths, names, DAY_HOURS * -(-seconds // 60))
+
+
+def _written(state: Path, plant: Plant, layout: Layout, seconds: int) -> tuple[float, float, float]:
+    """CPU time of the writer and of the worker [s], and the share of points that move from second to second."""
+    writer, wrote_s, worked_s, moved = frame_log.Writer(Paths.of(state).log, layout), 0.0, 0.0, 0
+    quality = np.zeros(layout.size, dtype=np.uint8)
+    before = layout.raw(plant.measure())
+    for second in range(seconds):
+        plant.step(1.0)
+        value = plant.measure()
+        began_s = thread_s()
+        finished = writer.append(START_MS + 1000 * second, second, value, quality)
+        wrote_s += thread_s() - began_s
+        if finished:
+            worked_s += _work(state, START_MS + 1000 * second)
+        raw = layout.raw(value)
+        moved += int((raw != before).sum())
+        before = raw
+    writer.finish()
+    return wrote_s, worked_s, moved / (layout.size * seconds)
+
+
+def _bytes(*folders: Path) -> int:
+    return sum(p.stat().st_size for folder in folders for p in folder.glob("*.parquet"))
 
 
 def _work(state: Path, now_ms: int) -> float:
