@@ -171,7 +171,7 @@ class Gateway(SiteModel):
     host: str
     port: Annotated[int, Field(gt=0, lt=65536)]
     service_ms: Positive  # it really takes this long for one request
-    in_flight: Annotated[int, Field(ge=1, le=16)] = 1  # requests it queues
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 1  # requests it queues
     fed_from: Ids
 
 

@@ -13,15 +13,16 @@ from drivers.inventory import compile_inventory
 from drivers.modbus import frame
 from drivers.modbus.bus import Counters, Link
 from drivers.modbus.image import SlabImage
+from drivers.modbus.tcp import TcpLink
 from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
 from drivers.site.model import Gateway
 
-UNITS = (1, 2, 7)
+UNITS = (1, 2, 3, 4, 7)
 
 
 class Transport(asyncio.Transport):
-    """Keeps what was written."""
+    """Keeps what was written, request by request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Transport(asyncio.Transport):
         self.aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
+        self.written += [bytes(data[i : i + 12]) for i in range(0, len(data), 12)]
 
     def abort(self) -> None:
         self.aborted = True
@@ -42,7 +43,7 @@ def make_link(in_flight: int) -> tuple[Link, Transport, SlabImage]:
     assert slab.profile is not None
     image = SlabImage(slab, slab.profile)
     units = [Unit(image, row, u, 1) for row, u in enumerate(UNITS)]
-    link = Link(
+    link = TcpLink(
         "gw",
         ("127.0.0.1", 1),
         units,
@@ -121,10 +122,10 @@ def mangled(kind: str, request: bytes, fill: int) -> bytes:
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.tuples(mangle, st.integers(1, 255)), min_size=3, max_size=3), st.lists(st.integers(0, 300), max_size=10)
+    st.lists(st.tuples(mangle, st.integers(1, 255)), min_size=5, max_size=5), st.lists(st.integers(0, 400), max_size=10)
 )
 def test_only_the_reply_that_was_asked_for_is_taken(kinds: list[tuple[str, int]], cuts: list[int]) -> None:
-    link, transport, image = make_link(in_flight=3)
+    link, transport, image = make_link(in_flight=5)
     assert [r[6] for r in transport.written] == list(UNITS)
     requests = list(transport.written)
     pieces = [mangled(kind, r, fill) for (kind, fill), r in zip(kinds, requests, strict=True)]
