@@ -20,6 +20,7 @@ from drivers.supervise import Backoff
 LINK_BACKOFF = Backoff(first_s=0.5, longest_s=10.0)
 UNIT_BACKOFF = Backoff(first_s=2.0, longest_s=16.0)
 FREE_FAILURES = 1  # timeouts after which a unit is still polled at full pace
+MAX_STRAYS = 64  # replies in a sweep that nobody waits for; who sends more is cut off
 ASK_AGAIN = 60  # sweeps after which a device is asked again for what it refused
 
 
@@ -72,6 +73,7 @@ class Link(asyncio.BufferedProtocol):
         self._misses = 0  # timeouts in a row, of any unit
         self._failures = 0  # connections in a row without a reply
         self._probe_next = 0
+        self._strays = 0
         self._buffer = bytearray(frame.MAX_FRAME * (in_flight + 1))
         self._view = memoryview(self._buffer)
         self._fill = 0
@@ -104,7 +106,7 @@ class Link(asyncio.BufferedProtocol):
         """Start over: nothing pending, nobody trusted yet."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.trusted = self._calm = False
-        self._fill = self._misses = 0
+        self._fill = self._misses = self._strays = 0
         self._count.connects += 1
         for unit in self.units:
             unit.reconnected()
@@ -138,6 +140,7 @@ class Link(asyncio.BufferedProtocol):
             self._count.overruns += 1
             return
         self._sweep += 1
+        self._strays = 0
         if not self._ask_at_once():
             self._queue_due()
             self._pump()
@@ -235,6 +238,16 @@ class Link(asyncio.BufferedProtocol):
         self._count.replies += replies
         self._count.points += points
         self.points += points
+
+    def _stray(self, *, late: bool) -> bool:
+        """A frame that nobody waits for; whether the connection is given up, as too many have come."""
+        self._count.late += late
+        self._count.garbage += not late
+        self._strays += 1
+        if self._strays <= MAX_STRAYS + 2 * self.in_flight:  # some devices say everything twice
+            return False
+        self.reset()
+        return True
 
     def _good(self, job: AnyJob) -> None:
         """A reply while something is out of order."""

@@ -87,27 +87,27 @@ class TcpLink(Link):
                 if size == 0:
                     break
                 stop = start + size
-                self._odd(tid, job, bytes(view[start + 6 : stop]))
+                if not self._odd(tid, job, bytes(view[start + 6 : stop])):
+                    end = start
+                    break
             start = stop
         self._received(replies, points)
         self._keep(start, end)
         if self._queue:
             self._pump()
 
-    def _odd(self, tid: int, job: AnyJob | None, message: bytes) -> None:
-        """A whole frame that is no good reply: exception, late, foreign or wrong in size."""
+    def _odd(self, tid: int, job: AnyJob | None, message: bytes) -> bool:
+        """A whole frame that is no good reply: exception, late, foreign, wrong in size. False: it was one too many."""
         if job is None:
-            late = (self._tid - tid) & 0xFFFF < RECENT
-            self._count.late += late
-            self._count.garbage += not late
-        elif message[0] != job.tail[4] or message[1] & 0x7F != job.tail[5]:
-            self._count.garbage += 1  # somebody else's reply: ours may still come
-        elif message[1] & 0x80 and len(message) == 3:
-            del self._pending[tid]
+            return not self._stray(late=(self._tid - tid) & 0xFFFF < RECENT)
+        if message[0] != job.tail[4] or message[1] & 0x7F != job.tail[5]:
+            return not self._stray(late=False)  # somebody else's reply: ours may still come
+        del self._pending[tid]
+        if message[1] & 0x80 and len(message) == 3:
             self._count.exceptions += 1
             self._refused(job, message[2])
         else:
-            del self._pending[tid]
             self._calm = False
             self._count.garbage += 1
             job.flag(Quality.BAD)
+        return True

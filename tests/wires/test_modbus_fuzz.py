@@ -1,7 +1,9 @@
 """Any bytes, in any pieces: the reader never raises, and takes only replies that were asked for."""
 
 import asyncio
+import random
 import struct
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -90,6 +92,37 @@ def test_noise_neither_raises_nor_becomes_data(data: bytes, cuts: list[int], in_
     if not any(head in data for head in heads):
         assert not image.raw.any()
         assert np.isneginf(image.time_s).all()
+
+
+def test_ten_million_bytes_of_noise_leave_nothing_behind() -> None:
+    """Noise of three kinds: anything, mostly zeros (heads of frames), and sound frames that nobody asked for."""
+    chance = random.Random(7)
+    link, transport, image = make_link(in_flight=5)
+    tracemalloc.start()
+    try:
+        eaten = grown = 0
+        while eaten < 10_000_000:
+            piece = chance.randbytes(5000)
+            kind = chance.randrange(3)
+            if kind == 1:
+                piece = bytes(b if b < 8 else 0 for b in piece)
+            elif kind == 2:
+                piece = b"".join(reply_to(struct.pack(">HHHBBHH", 40_000, 0, 6, 9, 3, 0, 60), 1) for _ in range(40))
+            feed(link, transport, piece, [chance.randrange(5000) for _ in range(3)])
+            eaten += len(piece)
+            if transport.aborted:
+                link.connection_lost(None)
+                transport = Transport()
+                link.connection_made(transport)
+                link.trusted = True
+                link.sweep()
+            if not grown and eaten > 1_000_000:
+                grown = tracemalloc.get_traced_memory()[0]
+        assert tracemalloc.get_traced_memory()[0] - grown < 1_500_000  # calls for new connections wait on the wheel
+    finally:
+        tracemalloc.stop()
+    assert not image.raw.any()
+    assert np.isneginf(image.time_s).all()
 
 
 mangle = st.sampled_from(["good", "tid", "unit", "fc", "count", "short", "long", "exception", "twice", "protocol"])
