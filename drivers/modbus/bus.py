@@ -60,6 +60,7 @@ class Link(asyncio.BufferedProtocol):
         self.in_flight = in_flight
         self.trusted = False  # a reply has come over this connection
         self.points = 0  # values received
+        self.why = "nobody answers"  # the last attempt to connect came to nothing
         self._now, self._wheel, self._count = clock.now_s, wheel, counters
         self._reconnect = reconnect
         self._timeout_ticks = max(1, round(timeout_s / wheel.tick_s))
@@ -103,20 +104,30 @@ class Link(asyncio.BufferedProtocol):
     # --- connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start over: nothing pending, nobody trusted yet."""
+        """Start over with an empty buffer."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self.trusted = self._calm = False
-        self._fill = self._misses = self._strays = 0
+        self._fill = self._strays = 0
+        self._calm = False
         self._count.connects += 1
+        self.why = "nobody answers"
+        self._welcome()
+
+    def _welcome(self) -> None:
+        """A new connection: nobody is trusted yet."""
+        self.trusted = False
+        self._misses = 0
         for unit in self.units:
             unit.reconnected()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Forget what was asked and ask for a new connection after a while."""
+        """Forget what was asked and see to a new connection."""
         self._transport = None
         self._pending.clear()
-        self._queue.clear()
         self._count.disconnects += 1
+        self._dropped()
+
+    def _dropped(self) -> None:
+        self._queue.clear()
         self.failed()
 
     def failed(self) -> None:
@@ -194,7 +205,7 @@ class Link(asyncio.BufferedProtocol):
             # by the clock: after a stall the wheel runs through its ticks faster than time
             self._wheel.at(self._wheel.tick_of(self._now()) + 1 + self._timeout_ticks, self._expire, self._tid)
 
-    def _request(self, tid: int, job: AnyJob) -> bytes:
+    def _request(self, _tid: int, job: AnyJob) -> bytes:
         """The request as the framing has it."""
         raise NotImplementedError
 
@@ -212,7 +223,11 @@ class Link(asyncio.BufferedProtocol):
         if over and (not self.trusted or self._misses >= max(3, len(self.units) // 2)):
             self.reset()
         elif over:
-            self._pump()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """After a silence of a unit whose neighbours speak."""
+        self._pump()
 
     def _unit_failed(self, unit: Unit) -> None:
         self._calm = False

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import ssl
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -13,6 +14,9 @@ from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.modbus.bus import Counters, Link
 from drivers.modbus.image import SlabImage
+from drivers.modbus.plan import serial_s
+from drivers.modbus.rtu import RtuLink
+from drivers.modbus.security import tls_context
 from drivers.modbus.tcp import TcpLink
 from drivers.modbus.unit import Unit
 from drivers.modbus.wheel import Wheel
@@ -23,6 +27,7 @@ from drivers.wires import LinkHealth
 
 log = logging.getLogger(__name__)
 TICK_S = 0.02
+FINE_S = 0.002
 CONNECTORS = 256  # connections opened at the same time
 CONNECT_S = 2.0
 CONNECT_GAP_S = 0.1  # between two of one connector: with all of them 2,560 a second at most, also after an outage
@@ -61,6 +66,8 @@ class ModbusReader:
         ]
         self._site, self._table, self._clock = site, table, clock
         self._wheel = Wheel(clock, TICK_S)
+        self._fine = Wheel(clock, FINE_S)  # for rests between frames on serial lines
+        self._tls: dict[int, ssl.SSLContext] = {}
         self._supervisor = Supervisor(clock)
         self._connect_queue: asyncio.PriorityQueue[tuple[int, int, Link]] = asyncio.PriorityQueue()
         self._turn = count()
@@ -87,21 +94,34 @@ class ModbusReader:
         period_s = min(d.period_s for d, _, _ in members)
         units = [Unit(slab, row, d.unit, max(1, round(d.period_s / period_s))) for d, slab, row in members]
         timeout_s = period_s / 3
+        framing = gateway.framing if gateway else members[0][0].framing
+        in_flight = gateway.in_flight if gateway and framing != "rtu" else 1
         if gateway:  # its units share its time; a request may wait behind all the others
-            timeout_s = max(min(timeout_s, 0.25), MARGIN_S + 3e-3 * gateway.service_ms * gateway.in_flight)
-        link = TcpLink(
+            each_s = gateway.service_ms / 1000.0
+            if gateway.baud:
+                each_s += max(serial_s(r, gateway.baud) for _, slab, _ in members for r in slab.reads)
+            timeout_s = max(min(timeout_s, 0.25), MARGIN_S + 3.0 * each_s * in_flight)
+        link = (RtuLink if framing == "rtu" else TcpLink)(
             f"gateway {gateway.id}" if gateway else members[0][1].slab.name,
             address,
             units,
-            in_flight=gateway.in_flight if gateway else 1,
+            in_flight=in_flight,
             timeout_s=min(timeout_s, 5.0),
             clock=self._clock,
             wheel=self._wheel,
             counters=self.counters,
             reconnect=self._ask_connection,
         )
+        if isinstance(link, RtuLink) and gateway and gateway.gap_ms:
+            link.rest_s, link.rests = gateway.gap_ms / 1000.0, self._fine
+        if framing == "tls":
+            self._tls[id(link)] = self._context()
         self._sweep_ticks[id(link)] = max(1, round(period_s / TICK_S))
         return link
+
+    def _context(self) -> ssl.SSLContext:
+        """One for all devices that speak TLS: the files are read once."""
+        return next(iter(self._tls.values()), None) or tls_context()
 
     async def start(self) -> None:
         """Begin to connect and poll; absent devices stop nobody."""
@@ -116,6 +136,8 @@ class ModbusReader:
                 unit.slab.due_s[unit.row] = phase * TICK_S, ticks * TICK_S
             self._ask_connection(link)
         self._supervisor.spawn("modbus wheel", self._wheel.run)
+        if any(isinstance(link, RtuLink) and link.rests for link in self.links):
+            self._supervisor.spawn("modbus rests", self._fine.run)
         for k in range(min(CONNECTORS, len(self.links))):
             self._supervisor.spawn(f"modbus connector {k}", self._connect)
 
@@ -124,6 +146,7 @@ class ModbusReader:
         self._stopping = True
         await self._supervisor.stop()
         self._wheel.clear()
+        self._fine.clear()
         for link in self.links:
             link.reset()
         await self._clock.sleep_until(self._clock.now_s())  # lets the transports close
@@ -140,9 +163,10 @@ class ModbusReader:
             again_s = self._clock.now_s() + CONNECT_GAP_S
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    await loop.create_connection(partial(_itself, link), *link.address)
-            except (OSError, TimeoutError):
+                    await loop.create_connection(partial(_itself, link), *link.address, ssl=self._tls.get(id(link)))
+            except (OSError, TimeoutError) as error:
                 if not link.connected:
+                    link.why = str(error) or "no answer"
                     link.failed()
             await self._clock.sleep_until(again_s)
 
@@ -184,11 +208,12 @@ class ModbusReader:
     def _group_health(name: str, links: list[Link], span_s: float, before: dict[int, int]) -> LinkHealth:
         points = sum(link.points - before.get(id(link), 0) for link in links)
         down = sum(not link.up for link in links)
+        why = next((link.why for link in links if not link.up), "")
         return LinkHealth(
             f"modbus {name}",
             down < len(links),
             sum(len(link.units) for link in links),
             sum(link.silent for link in links),
             points / span_s if span_s > 0 else 0.0,
-            f"{down} of {len(links)} connections down" if down else "",
+            f"{down} of {len(links)} connections down: {why}" if down else "",
         )

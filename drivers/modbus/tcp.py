@@ -22,8 +22,8 @@ class TcpLink(Link):
 
     _plan: Sweep | None = None  # a whole sweep's requests, made when nothing was out of order
 
-    def _request(self, tid: int, job: AnyJob) -> bytes:
-        return tid.to_bytes(2, "big") + job.tail
+    def _request(self, _tid: int, job: AnyJob) -> bytes:
+        return _tid.to_bytes(2, "big") + job.tail
 
     def _ask_at_once(self) -> bool:
         if not self._calm and not self._settle():
