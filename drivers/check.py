@@ -1,5 +1,6 @@
 """Every problem of a site in one run: names, figures, and whether its devices can be polled."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -7,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from drivers.modbus.identity import declared
-from drivers.modbus.plan import requests_per_poll
+from drivers.modbus.plan import poll_s
 from drivers.profile import STANDS_AT, Profile, measured_kind
 from drivers.site import links, sums, tenants
 from drivers.site.load import find_site, read_draft
@@ -146,15 +147,38 @@ def check_polling(report: Report, profiles: Mapping[str, Profile]) -> None:
     for d in report.site.devices:
         if d.gateway and d.profile in profiles:
             units[d.gateway].append(d)
-    used = {d.profile for members in units.values() for d in members}
-    requests = {name: requests_per_poll(profiles[name]) for name in used}
     for g in report.site.gateways:
-        busy = sum(requests[d.profile] * g.service_ms / 1000 / d.period_s for d in units[g.id])
+        took_s = {name: poll_s(profiles[name], g) for name in {d.profile for d in units[g.id]}}
+        busy = sum(took_s[d.profile] / d.period_s for d in units[g.id])
         if busy > GATEWAY_BUSY_MAX:
             longer = busy / GATEWAY_BUSY_MAX
-            what = f"the polls of its {len(units[g.id])} units take {busy:.2f} s of each second at {g.service_ms:g} ms"
-            fix = f"Lengthen their period_s {longer:.2f} times, or divide the units over {-(-longer // 1):.0f} gateways"
+            speed = f"{g.service_ms:g} ms" + (f" and {g.baud} baud" if g.baud else "")
+            what = f"the polls of its {len(units[g.id])} units take {busy:.2f} s of each second at {speed}"
+            periods = {d.period_s for d in units[g.id]}
+            to = f", to {math.ceil(10 * longer * max(periods)) / 10:g} s" if len(periods) == 1 else ""
+            fix = f"Lengthen their period_s {longer:.2f} times{to}, or divide them over {math.ceil(longer)} gateways"
             report.note("gateways", g.id, what, fix)
+
+
+def check_framing(report: Report) -> None:
+    """One way of framing for each address; what only a serial line has is said of none other."""
+    at: dict[tuple[str, int], Device] = {}
+    for g in report.site.gateways:
+        if g.framing == "rtu" and g.in_flight > 1:
+            fix = "Leave in_flight empty: nothing tells its replies apart"
+            report.note("gateways", g.id, f"'{g.id}' speaks RTU with {g.in_flight} requests in flight", fix)
+        if g.framing != "rtu" and g.gap_ms:
+            report.note("gateways", g.id, f"'{g.id}' has a gap_ms without framing rtu", "Leave gap_ms empty")
+    for d in report.site.devices:
+        if d.protocol == "dsx" or d.gateway:
+            if d.framing != "tcp":
+                what = f"'{d.id}' has framing {d.framing} and no connection of its own"
+                report.note("devices", d.id, what, "Leave it empty; a gateway's framing stands in gateways.csv")
+            continue
+        first = at.setdefault((d.host, d.port), d)
+        if first.framing != d.framing:
+            what = f"{d.host}:{d.port} has framing {first.framing} for '{first.id}' and {d.framing} for '{d.id}'"
+            report.note("devices", d.id, what, "One address, one framing")
 
 
 def check_meters(report: Report, profiles: Mapping[str, Profile]) -> None:
@@ -194,6 +218,7 @@ def check_site(site: Site, profiles: Mapping[str, Profile], unread: Collection[s
     check_devices(report, profiles)
     check_names(report)
     check_addresses(report)
+    check_framing(report)
     check_polling(report, profiles)
     check_meters(report, profiles)
     return in_order(report.problems)

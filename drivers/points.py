@@ -51,6 +51,14 @@ class PointTable:
         self.quality[slots] = np.where(np.isnan(value), np.maximum(given, np.uint8(Quality.BAD)), given)
         self.time_s[slots] = time_s
 
+    def rows(self, start: int, stop: int, points: int) -> tuple[Floats, Qualities, Floats]:
+        """Value, quality and time of the slots from `start` on as [rows, points], to be filled by whoever owns them.
+
+        As in `put`, a NaN must not be left GOOD.
+        """
+        some, shape = slice(start, stop), (-1, points)
+        return self.value[some].reshape(shape), self.quality[some].reshape(shape), self.time_s[some].reshape(shape)
+
     def snapshot(self, now_s: float) -> Snapshot:
         """Frozen copy at `now_s` [s]; quality decays with age, time stays what it was."""
         shot = Snapshot(now_s, self.value.copy(), self._aged(slice(None), now_s), self.time_s.copy())

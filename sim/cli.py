@@ -227,9 +227,12 @@ def year_(
 @app.command("bench")
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="allocate|cycle|history|plant|security|wires|all", help="What to measure.")
+        str, typer.Argument(metavar="allocate|cycle|history|plant|poll|security|all", help="What to measure.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices that `poll` reads; 17500 is five thirds of a site.")
+    ] = 10_500,
 ) -> None:
     """Measure beside a peer in the same run: the allocation beside HiGHS, a cycle with and without the background work,
     the plant over a simulated day, kinds of security beside each other, the reader beside pymodbus's client."""
@@ -240,8 +243,8 @@ def bench(
     from sim.lab.bench.cycle import bench_cycle
     from sim.lab.bench.history import bench_history
     from sim.lab.bench.plant import bench_plant
+    from sim.lab.bench.poll import BenchError, bench_poll
     from sim.lab.bench.security import bench_security
-    from sim.lab.bench.wires import bench_wires
 
     say = partial(typer.echo, err=True)
     benches: dict[str, Callable[[], dict[str, Any]]] = {
@@ -249,8 +252,8 @@ def bench(
         "cycle": partial(bench_cycle, say),
         "history": partial(bench_history, say),
         "plant": partial(bench_plant, say),
+        "poll": partial(bench_poll, say, devices),
         "security": partial(bench_security, say),
-        "wires": bench_wires,
     }
     names = list(benches) if what == "all" else [what]
     if set(names) - set(benches):
@@ -259,11 +262,15 @@ def bench(
     results: dict[str, dict[str, Any]] = {}
     for name in names:
         say(f"measuring {name} ..")
-        results[name] = benches[name]()
+        try:
+            results[name] = benches[name]()
+        except BenchError as error:
+            say(str(error))
+            raise typer.Exit(1) from error
         if not as_json:
             typer.echo("\n".join(_figures(name, results[name])))
     if as_json:
-        typer.echo(json.dumps(results, indent=1))
+        typer.echo(json.dumps(results if what == "all" else results[what], indent=1))
 
 
 def _warn(words: str) -> None:

@@ -5,50 +5,17 @@ integers above 2**53 are rounded to the nearest float64.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.codec.point import MAX_EXPONENT, absent_word
+from drivers.codec.decode import NUMPY_TYPE, UNSIGNED, Flags, Group, Registers, decode, decode_group, power_factor
+from drivers.codec.point import absent_word
 from drivers.points import Floats
 from drivers.profile import BITS, RAW_RANGE, WORDS, Block, Point, Profile
 
-Registers = NDArray[np.uint16]
-Flags = NDArray[np.bool_]
-UNSIGNED = {1: np.uint16, 2: np.uint32, 4: np.uint64}
-NUMPY_TYPE = {
-    "u16": np.uint16,
-    "s16": np.int16,
-    "u32": np.uint32,
-    "s32": np.int32,
-    "u64": np.uint64,
-    "s64": np.int64,
-    "f32": np.float32,
-    "f64": np.float64,
-    "f32pf": np.float32,
-    "bit": np.uint16,
-}
 LARGEST = {"u64": np.nextafter(2.0**64, 0), "s64": np.nextafter(2.0**63, 0)}  # float64 that still fit
 Place = tuple[int, int, int]  # function, SunSpec model or 0, address
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Points of one type and byte order; arrays over the group's points."""
-
-    type: str
-    swapped: bool  # the bytes of each word come low first
-    where: NDArray[np.intp]  # [points] column in the value matrix
-    columns: NDArray[np.intp]  # [points, words] column in the image, high word first
-    shifts: Registers  # [points] position of a bit in its word
-    scale: Floats
-    shift: Floats
-    low: Floats
-    high: Floats
-    factor: NDArray[np.intp]  # [points] image column of the power of ten, -1 for none
-    missing: tuple[tuple[int, int], ...]  # (point of the group, raw word)
-    absent: NDArray[np.uint64]  # [points] raw word that stands for NaN
 
 
 class Codec:
@@ -85,10 +52,11 @@ class Codec:
     def decode(self, raw: Registers) -> tuple[Floats, Flags]:
         """Values [rows, points] and where they are bad: sentinel (then NaN), not finite (NaN), out of range."""
         value = np.empty((len(raw), len(self.points)))
-        bad = np.zeros(value.shape, dtype=np.bool_)
-        for group in self._groups:
-            value[:, group.where], bad[:, group.where] = _decode(group, raw)
-        return value, bad
+        return value, decode(self._groups, raw, value)
+
+    def decode_into(self, raw: Registers, value: Floats) -> Flags:
+        """The same into `value` [rows, points]; returns where they are bad. `raw` may have its words as they came."""
+        return decode(self._groups, raw, value)
 
     def encode(self, value: Floats, out: Registers | None = None) -> Registers:
         """Registers of values [rows, points]; NaN becomes the sentinel, what does not fit saturates.
@@ -109,22 +77,22 @@ class Codec:
     def get(self, raw: Registers, name: str) -> tuple[Floats, Flags]:
         """Read one point, polled or not, from images: values and where they are bad, shape [rows]."""
         (group,) = self._compile((self.profile.point(name),))
-        value, bad = _decode(group, raw)
+        value, bad = decode_group(group, raw)
         return value[:, 0], bad[:, 0]
 
-    def _compile(self, points: Sequence[Point]) -> tuple[_Group, ...]:
+    def _compile(self, points: Sequence[Point]) -> tuple[Group, ...]:
         kinds: dict[tuple[str, bool], list[int]] = {}
         for i, point in enumerate(points):
             kinds.setdefault((point.type, point.words.endswith("swapped") and point.type != "bit"), []).append(i)
         return tuple(self._group(*kind, [points[i] for i in where], where) for kind, where in kinds.items())
 
-    def _group(self, kind: str, swapped: bool, points: Sequence[Point], where: Sequence[int]) -> _Group:
+    def _group(self, kind: str, swapped: bool, points: Sequence[Point], where: Sequence[int]) -> Group:
         columns = np.empty((len(points), WORDS[kind]), dtype=np.intp)
         for k, p in enumerate(points):
             order = p.places if p.words.startswith("hi-lo") else reversed(p.places)
             columns[k] = [self._column[p.fc, p.model, a] for a in order]
         factors = [self.profile.point(p.scale_point) if p.scale_point else None for p in points]
-        return _Group(
+        return Group(
             kind,
             swapped,
             np.array(where, dtype=np.intp),
@@ -164,52 +132,9 @@ def _constant_words(constant: int | str) -> list[int]:
     return [text[i] << 8 | text[i + 1] for i in range(0, len(text), 2)]
 
 
-def _decode(group: _Group, raw: Registers) -> tuple[Floats, Flags]:
-    unsigned = _gather(group, raw)
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = unsigned.view(NUMPY_TYPE[group.type]).astype(np.float64)
-        bad = ~np.isfinite(value)
-        if group.type == "f32pf":
-            bad |= np.abs(value) > 2.0
-            value = np.where(np.abs(value) > 1.0, np.copysign(2.0, value) - value, value)
-        for k, word in group.missing:
-            bad[:, k] |= unsigned[:, k] == word
-        factor = _factor(group, raw)
-        if factor is not None:
-            value = value * factor
-            bad |= np.isnan(factor)
-        value = value * group.scale + group.shift
-        value[bad] = np.nan
-        bad |= ~((value >= group.low) & (value <= group.high))
-    return value, bad
-
-
-def _gather(group: _Group, raw: Registers) -> NDArray[np.unsignedinteger]:
-    words = group.columns.shape[1]
-    kind = UNSIGNED[words]
-    if group.type == "bit":
-        return (raw[:, group.columns[:, 0]] >> group.shifts) & np.uint16(1)
-    if group.swapped:
-        raw = raw.byteswap()
-    out = raw[:, group.columns[:, 0]].astype(kind)
-    for w in range(1, words):
-        out = (out << kind(16)) | raw[:, group.columns[:, w]]
-    return np.ascontiguousarray(out)
-
-
-def _factor(group: _Group, raw: Registers) -> Floats | None:
-    """Power-of-ten factors [rows, points], NaN where the device has none; None where the group needs none."""
-    if (group.factor < 0).all():
-        return None
-    exponent = raw[:, np.maximum(group.factor, 0)].view(np.int16).astype(np.float64)
-    exponent[:, group.factor < 0] = 0.0
-    exponent[np.abs(exponent) > MAX_EXPONENT] = np.nan
-    return np.power(10.0, exponent)
-
-
-def _encode(group: _Group, value: Floats, raw: Registers) -> None:
+def _encode(group: Group, value: Floats, raw: Registers) -> None:
     number = (value - group.shift) / group.scale
-    factor = _factor(group, raw)
+    factor = power_factor(group, raw)
     if factor is not None:
         number = number / factor
     absent = np.isnan(number)
@@ -232,13 +157,13 @@ def _encode(group: _Group, value: Floats, raw: Registers) -> None:
         raw[:, group.columns[:, w]] = word.byteswap() if group.swapped else word
 
 
-def _put_bits(group: _Group, on: Registers, raw: Registers) -> None:
+def _put_bits(group: Group, on: Registers, raw: Registers) -> None:
     """Several bits share a column, so they go in one by one; a bit cannot say that it is absent, and is off then."""
     for k, (column, shift) in enumerate(zip(group.columns[:, 0], group.shifts, strict=True)):
         raw[:, column] = (raw[:, column] & ~(np.uint16(1) << shift)) | ((on[:, k] & np.uint16(1)) << shift)
 
 
-def _step_off_sentinels(group: _Group, number: Floats, unsigned: NDArray[np.unsignedinteger]) -> None:
+def _step_off_sentinels(group: Group, number: Floats, unsigned: NDArray[np.unsignedinteger]) -> None:
     """A number that happens to look like a sentinel is sent as its neighbour towards zero."""
     for _ in range(len(group.missing)):
         for k, word in group.missing:

@@ -1,8 +1,7 @@
-"""One TCP connection: a device of its own or a gateway with many units. Sends, matches, times out, backs off.
+"""One connection: a device of its own or a gateway with many units. Asks, times out, backs off; framing lies apart.
 
-A reply counts only if transaction id, unit, function and byte count are those of a request that is waiting; its
-registers go straight into the image of its slab. A unit that is silent is asked again at the end of a sweep, then
-at growing intervals; a connection on which nobody answers is closed and opened again.
+A unit that is silent is asked again at the end of a sweep, then at growing intervals; a connection on which nobody
+answers is closed and opened again.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from typing import cast
 
 from drivers.clock import Clock
 from drivers.modbus import frame
-from drivers.modbus.tap import GARBAGE, SILENT
+from drivers.modbus.tap import SILENT
 from drivers.modbus.unit import AnyJob, Unit
 from drivers.modbus.wheel import Wheel
 from drivers.points import Quality
@@ -22,8 +21,8 @@ from drivers.supervise import Backoff
 LINK_BACKOFF = Backoff(first_s=0.5, longest_s=10.0)
 UNIT_BACKOFF = Backoff(first_s=2.0, longest_s=16.0)
 FREE_FAILURES = 1  # timeouts after which a unit is still polled at full pace
+MAX_STRAYS = 64  # replies in a sweep that nobody waits for; who sends more is cut off
 ASK_AGAIN = 60  # sweeps after which a device is asked again for what it refused
-RECENT = 256  # transaction ids back that may still be a late reply
 
 
 @dataclass
@@ -32,6 +31,7 @@ class Counters:
 
     polls: int = 0
     replies: int = 0
+    points: int = 0  # values received
     timeouts: int = 0
     exceptions: int = 0
     garbage: int = 0  # frames that cannot be, are foreign or have the wrong size
@@ -62,11 +62,13 @@ class Link(asyncio.BufferedProtocol):
         self.trusted = False  # a reply has come over this connection
         self.points = 0  # values received
         self.tap: Callable[[AnyJob, int], None] | None = None  # hears how requests end: 0, exception, or as in tap.py
+        self.why = "nobody answers"  # the last attempt to connect came to nothing
         self._now, self._wheel, self._count = clock.now_s, wheel, counters
         self._reconnect = reconnect
         self._timeout_ticks = max(1, round(timeout_s / wheel.tick_s))
-        self._expire = self.expire  # bound once: one is queued per request
+        self._expire = self.expire  # bound once: one is queued per write
         self._transport: asyncio.Transport | None = None
+        self._calm = False  # nothing is out of order: replies need no second look
         self._queue: deque[AnyJob] = deque()
         self._pending: dict[int, AnyJob] = {}
         self._tid = 0
@@ -74,6 +76,7 @@ class Link(asyncio.BufferedProtocol):
         self._misses = 0  # timeouts in a row, of any unit
         self._failures = 0  # connections in a row without a reply
         self._probe_next = 0
+        self._strays = 0
         self._buffer = bytearray(frame.MAX_FRAME * (in_flight + 1))
         self._view = memoryview(self._buffer)
         self._fill = 0
@@ -82,6 +85,11 @@ class Link(asyncio.BufferedProtocol):
     def up(self) -> bool:
         """Whether the connection stands and somebody answers on it."""
         return self._transport is not None and self.trusted
+
+    @property
+    def failures(self) -> int:
+        """Attempts and connections in a row on which nobody answered."""
+        return self._failures
 
     @property
     def connected(self) -> bool:
@@ -98,25 +106,35 @@ class Link(asyncio.BufferedProtocol):
     # --- connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start over: nothing pending, nobody trusted yet."""
+        """Start over with an empty buffer."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self.trusted = False
-        self._fill = self._misses = 0
+        self._fill = self._strays = 0
+        self._calm = False
         self._count.connects += 1
+        self.why = "nobody answers"
+        self._welcome()
+
+    def _welcome(self) -> None:
+        """A new connection: nobody is trusted yet."""
+        self.trusted = False
+        self._misses = 0
         for unit in self.units:
             unit.reconnected()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Forget what was asked and ask for a new connection after a while."""
+        """Forget what was asked and see to a new connection."""
         self._transport = None
         self._pending.clear()
-        self._queue.clear()
         self._count.disconnects += 1
+        self._dropped()
+
+    def _dropped(self) -> None:
+        self._queue.clear()
         self.failed()
 
     def failed(self) -> None:
         """This connection, or the attempt to make one, came to nothing."""
-        self.trusted = False
+        self.trusted = self._calm = False
         self._failures += 1
         self._wheel.after(LINK_BACKOFF.wait_s(self._failures), self._reconnect, self)
 
@@ -135,23 +153,32 @@ class Link(asyncio.BufferedProtocol):
             self._count.overruns += 1
             return
         self._sweep += 1
+        self._strays = 0
+        if not self._ask_at_once():
+            self._queue_due()
+            self._pump()
+
+    def _ask_at_once(self) -> bool:
+        """Ask for a whole sweep, where nothing is out of order and the framing knows how; False: it has not."""
+        return False
+
+    def _queue_due(self) -> None:
         if not self.trusted:
             self._probe_next = (self._probe_next + 1) % len(self.units)
             unit = self.units[self._probe_next]
             self._queue.extend((unit.jobs or unit.refused)[:1])
-        else:
-            second: list[AnyJob] = []
-            for unit in self.units:
-                if self._sweep % unit.every == 0:
-                    if not unit.failures:
-                        self._queue.extend(unit.jobs)
-                        if unit.refused and self._sweep % ASK_AGAIN == 0:
-                            self._queue.extend(unit.refused)
-                    elif unit.failures <= FREE_FAILURES:
-                        second += unit.jobs
-            self._queue.extend(second)
-            self._queue_probe()
-        self._pump()
+            return
+        second: list[AnyJob] = []
+        for unit in self.units:
+            if self._sweep % unit.every == 0:
+                if not unit.failures:
+                    self._queue.extend(unit.jobs)
+                    if unit.refused and self._sweep % ASK_AGAIN == 0:
+                        self._queue.extend(unit.refused)
+                elif unit.failures <= FREE_FAILURES:
+                    second += unit.jobs
+        self._queue.extend(second)
+        self._queue_probe()
 
     def _queue_probe(self) -> None:
         """The unit in back-off that has waited longest, if one is due."""
@@ -166,86 +193,83 @@ class Link(asyncio.BufferedProtocol):
         transport, queue, pending = self._transport, self._queue, self._pending
         if transport is None:
             return
-        # by the clock: after a stall the wheel runs through its ticks faster than time
-        deadline = self._wheel.tick_of(self._now()) + 1 + self._timeout_ticks
+        requests = []
         while queue and len(pending) < self.in_flight:
             job = queue.popleft()
             if job.unit.dropped == self._sweep:
                 continue
             tid = self._tid = (self._tid + 1) & 0xFFFF
             pending[tid] = job
-            self._count.polls += 1
-            transport.write(tid.to_bytes(2, "big") + job.tail)
-            self._wheel.at(deadline, self._expire, tid)
+            requests.append(self._request(tid, job))
+        if requests:
+            self._count.polls += len(requests)
+            transport.write(b"".join(requests))
+            # by the clock: after a stall the wheel runs through its ticks faster than time
+            self._wheel.at(self._wheel.tick_of(self._now()) + 1 + self._timeout_ticks, self._expire, self._tid)
 
-    def expire(self, tid: int) -> None:
-        """Deadline of a request: if it still waits, its unit is silent."""
-        job = self._pending.pop(tid, None)
-        if job is None:
+    def _request(self, _tid: int, job: AnyJob) -> bytes:
+        """The request as the framing has it."""
+        raise NotImplementedError
+
+    def expire(self, last: int) -> None:
+        """Deadline of the requests up to transaction `last`: where one still waits, its unit is silent."""
+        if not self._pending:
             return
-        self._count.timeouts += 1
-        self._misses += 1
-        if self.tap is not None:
-            self.tap(job, SILENT)
-        job.unit.missed(job)
-        self._unit_failed(job.unit)
-        if not self.trusted or self._misses >= max(3, len(self.units) // 2):
+        over = [tid for tid in self._pending if (last - tid) & 0xFFFF < 0x8000]
+        for tid in over:
+            job = self._pending.pop(tid)
+            self._count.timeouts += 1
+            self._misses += 1
+            self._tell(job, SILENT)
+            job.unit.missed(job)
+            self._unit_failed(job.unit)
+        if over and (not self.trusted or self._misses >= max(3, len(self.units) // 2)):
             self.reset()
-        else:
-            self._pump()
+        elif over:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """After a silence of a unit whose neighbours speak."""
+        self._pump()
 
     def _unit_failed(self, unit: Unit) -> None:
+        self._calm = False
         unit.failures += 1
         unit.dropped = self._sweep
         self._queue.rotate(len(self._queue) // 2)  # dead units stand together: serve the others first
         over = unit.failures - FREE_FAILURES
         unit.retry_s = self._now() + (UNIT_BACKOFF.wait_s(over) if over > 0 else 0.0)
 
-    # --- receiving
+    # --- replies
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         """Where the next bytes go."""
         return self._view[self._fill :] if self._fill else self._view
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take every whole reply out of the buffer."""
-        buffer, view, pending = self._buffer, self._view, self._pending
-        end = self._fill + nbytes
-        start = 0
-        while end - start >= frame.SHORTEST:
-            tid = buffer[start] << 8 | buffer[start + 1]
-            job = pending.get(tid)
-            if job is not None and buffer[start + 2 : start + 9] == job.head:
-                stop = start + 9 + job.size
-                if stop > end:
-                    break
-                job.target[:] = view[start + 9 : stop]
-                del pending[tid]
-                self._good(job)
-            else:
-                size = frame.frame_size(buffer, start, end)
-                if size < 0:
-                    self._count.garbage += 1
-                    self.reset()
-                    self._fill = 0
-                    return
-                if size == 0:
-                    break
-                stop = start + size
-                self._odd(tid, job, bytes(view[start + 6 : stop]))
-            start = stop
+    def _keep(self, start: int, end: int) -> None:
+        """What lies between is the beginning of a reply: more will come behind it."""
         self._fill = end - start
         if start and self._fill:
-            buffer[: self._fill] = buffer[start:end]
-        if self._queue:
-            self._pump()
+            self._buffer[: self._fill] = self._buffer[start:end]
+
+    def _received(self, replies: int, points: int) -> None:
+        self._count.replies += replies
+        self._count.points += points
+        self.points += points
+
+    def _stray(self, *, late: bool) -> bool:
+        """A frame that nobody waits for; whether the connection is given up, as too many have come."""
+        self._count.late += late
+        self._count.garbage += not late
+        self._strays += 1
+        if self._strays <= MAX_STRAYS + 2 * self.in_flight:  # some devices say everything twice
+            return False
+        self.reset()
+        return True
 
     def _good(self, job: AnyJob) -> None:
-        job.slab.arrived(job.index, self._now())
-        self._count.replies += 1
-        self.points += job.weight
-        if self.tap is not None:
-            self.tap(job, 0)
+        """A reply while something is out of order, or somebody listens in."""
+        self._tell(job, 0)
         if job.flagged:
             self._queue.extend(job.unit.accept(job))
         unit = job.unit
@@ -255,32 +279,17 @@ class Link(asyncio.BufferedProtocol):
             self._queue_probe()  # one came back: see whether its neighbours have, too
         self._misses = 0
 
+    def _tell(self, job: AnyJob, code: int) -> None:
+        if self.tap is not None:
+            self.tap(job, code)
+
     def _alive(self) -> None:
         self.trusted = True
         self._failures = 0
 
-    def _odd(self, tid: int, job: AnyJob | None, message: bytes) -> None:
-        """A whole frame that is no good reply: exception, late, foreign or wrong in size."""
-        if job is None:
-            late = (self._tid - tid) & 0xFFFF < RECENT
-            self._count.late += late
-            self._count.garbage += not late
-        elif message[0] != job.tail[4] or message[1] & 0x7F != job.tail[5]:
-            self._count.garbage += 1  # somebody else's reply: ours may still come
-        elif message[1] & 0x80 and len(message) == 3:
-            del self._pending[tid]
-            self._count.exceptions += 1
-            if self.tap is not None:
-                self.tap(job, message[2])
-            self._refused(job, message[2])
-        else:
-            del self._pending[tid]
-            self._count.garbage += 1
-            if self.tap is not None:
-                self.tap(job, GARBAGE)
-            job.flag(Quality.BAD)
-
     def _refused(self, job: AnyJob, code: int) -> None:
+        self._tell(job, code)
+        self._calm = False
         self._alive()
         self._misses = 0
         if code in (frame.PATH_UNAVAILABLE, frame.TARGET_FAILED):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from drivers.codec import compile_codec
 from drivers.inventory import Slab
 from drivers.modbus.plan import Read, plan_reads, single_reads
-from drivers.points import Floats, PointTable, Quality
+from drivers.points import Floats, PointTable, Qualities, Quality
 from drivers.profile import Profile
 
 
@@ -32,12 +32,21 @@ class SlabImage:
         # (index, seconds) -> None: half the price of indexing the array
         self.arrived: Callable[[int, float], None] = self.time_s.reshape(-1).data.__setitem__  # type: ignore[assignment]
         self.quality = np.zeros((slab.rows, len(self.reads)), dtype=np.uint8)
+        self.due_s: Floats = np.ones((slab.rows, 2))  # of each device's polls: offset from the wheel's zero, period
         self._uses = self._use_table()
+        self._one_read = int(self._uses[0, 0]) if len(np.unique(self._uses)) == 1 else None
         self._row_uses: NDArray[np.intp] | None = None  # per row, once a device refuses a merged read
 
     def flag(self, index: int, quality: Quality) -> None:
         """Note the quality of one device's read, by its place among all reads of all devices."""
         self.quality.reshape(-1)[index] = quality
+
+    def take(self, row: int, read: int, data: NDArray[np.uint8], now_s: float) -> None:
+        """Store one read of successive devices [devices, bytes], from `row` on, that has just come in."""
+        spec = self.reads[read]
+        first = 2 * self.codec.column(spec.fc, spec.addr, spec.model)
+        self.raw.view(np.uint8)[row : row + len(data), first : first + data.shape[1]] = data
+        self.time_s[row : row + len(data), read] = now_s
 
     def use_merged(self, row: int) -> None:
         """From now on all of this device's points come from merged reads again."""
@@ -59,22 +68,37 @@ class SlabImage:
         plain = [not p.scale_point for p in self.profile.polled()]
         uses[1, plain] = uses[0, plain]
 
-    def collect(self, table: PointTable) -> Floats:
-        """Decode all devices into the table; returns arrival times [rows, points], -inf where none came."""
-        value, bad = self.codec.decode(self.raw.astype(np.uint16))
-        if self._row_uses is None:
-            times, states = self.time_s[:, self._uses], self.quality[:, self._uses]
-        else:
-            rows = np.arange(self.slab.rows)[:, None, None]
-            times, states = self.time_s[rows, self._row_uses], self.quality[rows, self._row_uses]
-        time_s: Floats = times.min(axis=1)  # a value is as old as the older of itself and its scale factor
-        quality = np.maximum(states.max(axis=1), np.where(bad, np.uint8(Quality.BAD), np.uint8(Quality.GOOD)))
+    def collect(self, table: PointTable) -> None:
+        """Decode all devices into the table; time stays that of arrival."""
+        value, quality, time_s = table.rows(self.slab.start, self.slab.stop, len(self.codec.points))
+        bad = self.codec.decode_into(self.raw, value)
+        self._when(time_s)
+        np.multiply(bad, np.uint8(Quality.BAD), out=quality)
         never = np.isneginf(time_s)
         value[never] = np.nan
-        silent = never & (states.max(axis=1) < Quality.BAD)
-        quality[silent] = Quality.NEVER
-        table.put(slice(self.slab.start, self.slab.stop), value.ravel(), quality.ravel(), time_s.ravel())
-        return time_s
+        quality[never] = Quality.NEVER
+        if self.quality.any():
+            state = self._worst()
+            np.maximum(quality, state, out=quality, where=~never)
+            quality[never & (state >= Quality.BAD)] = Quality.BAD
+
+    def _when(self, out: Floats) -> None:
+        """Arrival times [rows, points]: a value is as old as the older of itself and its scale factor."""
+        if self._row_uses is not None:
+            rows = np.arange(self.slab.rows)[:, None, None]
+            np.min(self.time_s[rows, self._row_uses], axis=1, out=out)
+        elif self._one_read is not None:
+            out[:] = self.time_s[:, self._one_read, None]
+        else:
+            np.minimum(self.time_s[:, self._uses[0]], self.time_s[:, self._uses[1]], out=out)
+
+    def _worst(self) -> Qualities:
+        """Quality of the reads behind each point, [rows, points]."""
+        if self._row_uses is None:
+            return np.maximum(self.quality[:, self._uses[0]], self.quality[:, self._uses[1]])
+        rows = np.arange(self.slab.rows)[:, None, None]
+        worst: Qualities = self.quality[rows, self._row_uses].max(axis=1)
+        return worst
 
     def _use_table(self) -> NDArray[np.intp]:
         """Read of each point's own registers and of its scale factor's, shape [2, points]."""

@@ -6,7 +6,12 @@ reply, so that a model which is no longer where it was is seen. Bits are read a 
 
 from dataclasses import dataclass
 
+from drivers.modbus.frame import read_size
 from drivers.profile import BITS, Profile
+from drivers.site.model import Gateway
+
+REQUEST_BYTES = 8  # unit, function, address, count, check sum
+REPLY_BYTES = 5  # unit, function, bytes of data, check sum; the data come on top
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,23 @@ def single_reads(profile: Profile, read: Read) -> tuple[Read, ...]:
 def requests_per_poll(profile: Profile) -> int:
     """Requests that one poll of a device takes."""
     return len(plan_reads(profile)) if profile.protocol == "modbus" else 0
+
+
+def serial_s(read: Read, baud: int) -> float:
+    """Time [s] that a read and its reply take on a serial line, with the silence behind each.
+
+    Eleven bits a character, silence of 3.5 characters, above 19,200 baud 1.75 ms (MODBUS over Serial Line V1.02, 2.5).
+    """
+    character_s = 11.0 / baud
+    silence_s = 3.5 * character_s if baud <= 19_200 else 1.75e-3
+    return (REQUEST_BYTES + REPLY_BYTES + read_size(read.fc, read.count)) * character_s + 2.0 * silence_s
+
+
+def poll_s(profile: Profile, gateway: Gateway) -> float:
+    """Time [s] of a gateway that one poll of a device takes."""
+    reads = plan_reads(profile) if profile.protocol == "modbus" else ()
+    on_the_line_s = sum(serial_s(read, gateway.baud) for read in reads) if gateway.baud else 0.0
+    return on_the_line_s + requests_per_poll(profile) * (gateway.service_ms + gateway.gap_ms) / 1000.0
 
 
 def _spans(profile: Profile) -> list[_Span]:

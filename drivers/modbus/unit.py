@@ -19,7 +19,20 @@ log = logging.getLogger(__name__)
 class Job:
     """One read of one device, with everything that its request and reply need."""
 
-    __slots__ = ("flagged", "head", "id_word", "index", "read", "size", "slab", "tail", "target", "unit", "weight")
+    __slots__ = (
+        "arrived",
+        "flagged",
+        "head",
+        "id_word",
+        "index",
+        "read",
+        "size",
+        "slab",
+        "tail",
+        "target",
+        "unit",
+        "weight",
+    )
 
     def __init__(self, unit: "Unit", read: int, model: Model | None = None) -> None:
         slab = unit.slab
@@ -31,6 +44,7 @@ class Job:
         self.tail = frame.read_tail(unit.number, spec.fc, base + spec.addr, count)
         self.head = frame.reply_head(unit.number, spec.fc, self.size)
         self.target = slab.bytes[first : first + self.size]
+        self.arrived = slab.arrived
         self.index = unit.row * len(slab.reads) + read
         self.weight = len(spec.points)
         self.id_word = spec.model.to_bytes(2, "big") if spec.model and spec.addr == 0 else b""
@@ -42,21 +56,17 @@ class Job:
         self.flagged = quality != Quality.GOOD or bool(self.id_word)
 
 
-class _Nowhere:
-    """Stands for the slab of a read that belongs to none."""
-
-    @staticmethod
-    def arrived(_index: int, _now_s: float) -> None:
-        """Keeps no time."""
+def _nowhere(_index: int, _now_s: float) -> None:
+    """Where the time of a reply goes that belongs to no read."""
 
 
 class WalkJob:
     """One step along a device's chain of SunSpec models."""
 
-    __slots__ = ("flagged", "head", "index", "read", "size", "slab", "tail", "target", "unit", "weight")
+    __slots__ = ("arrived", "flagged", "head", "index", "read", "size", "tail", "target", "unit", "weight")
 
     def __init__(self, unit: "Unit", addr: int) -> None:
-        self.unit, self.slab, self.read, self.index, self.weight, self.size = unit, _Nowhere, -1, 0, 0, 4
+        self.unit, self.arrived, self.read, self.index, self.weight, self.size = unit, _nowhere, -1, 0, 0, 4
         self.tail = frame.read_tail(unit.number, frame.READ_HOLDING, addr, 2)
         self.head = frame.reply_head(unit.number, frame.READ_HOLDING, self.size)
         self.target = memoryview(bytearray(self.size))
@@ -106,6 +116,13 @@ class Unit:
             self._walk_from_start()
         else:
             self.jobs = [Job(self, i) for i in range(slab.merged)]
+
+    @property
+    def steady(self) -> bool:
+        """Whether its polls are the same each time, and nothing in their replies needs a look."""
+        if self.failures or self.refused or self.walk is not None or self.every > 1:
+            return False
+        return not any(job.flagged for job in self.jobs)
 
     def missed(self, job: AnyJob) -> None:
         """Nothing came in time."""

@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from drivers.clock import Clock
 from drivers.modbus.audit import WriteRecord
+from drivers.modbus.client import make_client
 from drivers.modbus.exchange import Exchange, Part, WriteFailedError, WriteRefusedError
+from drivers.modbus.security import SecurityError
 from drivers.profile import Keys, Profile
 from drivers.site.model import Device, Site
 
@@ -209,7 +210,10 @@ class ModbusWriter:
         host, port = (gateway.host, gateway.port) if gateway else (device.host, device.port)
         async with self._locks.setdefault((host, port), asyncio.Lock()):
             self._keep_gaps(device, gaps)
-            client = AsyncModbusTcpClient(host, port=port, timeout=TIMEOUT_S, retries=0, reconnect_delay=0)
+            try:
+                client = make_client(host, port, (gateway or device).framing, TIMEOUT_S)
+            except SecurityError as error:
+                raise WriteRefusedError(f"{device.id}.{record.what}: {error}") from error
             try:
                 if not await client.connect():
                     raise WriteFailedError(f"{device.id}: no connection to {host}:{port}")

@@ -13,6 +13,7 @@ NodeKind = Literal["utility_feed", "substation", "transformer", "ups", "switchbo
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Framing = Literal["tcp", "rtu", "tls"]  # Modbus TCP, RTU through a serial server, Modbus/TCP Security
 CoolantName = Literal["water", "pg20", "pg25", "pg40"]  # in cooling.COOLANTS
 
 
@@ -165,13 +166,16 @@ class Switch(SiteModel):
 
 
 class Gateway(SiteModel):
-    """A Modbus TCP gateway: units behind it share its service time (gateways.csv)."""
+    """A Modbus gateway or serial server: units behind it share its time (gateways.csv)."""
 
     id: str
     host: str
     port: Annotated[int, Field(gt=0, lt=65536)]
-    service_ms: Positive  # it really takes this long for one request
-    in_flight: Annotated[int, Field(ge=1, le=16)] = 1  # requests it queues
+    service_ms: Positive  # it really takes this long for one request, the line's own time not counted where `baud` is
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 1  # requests it queues
+    framing: Framing = "tcp"
+    baud: Annotated[int, Field(ge=300, le=1_000_000)] | None = None  # of the serial line behind it
+    gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0  # rest between a reply and the next request (rtu)
     fed_from: Ids
 
 
@@ -185,6 +189,7 @@ class Device(SiteModel):
     host: str = ""
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     unit: Annotated[int, Field(ge=0, le=255)] = 1
+    framing: Framing = "tcp"  # on a connection of its own; behind a gateway the gateway's counts
     topic: str = ""  # DSX tagPath
     measures: str  # id of the node, rack, CDU, loop, cooling unit, storage or switch
     period_s: Positive = 1.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -101,14 +102,14 @@ class GatewayEndpoint(Endpoint):
         self.service_s = service_s
         self.reports_failure = reports_failure  # exception 11 for a unit that does not answer, else nothing
         self._free_s = 0.0  # when the serial line is free again
-        self._waiting = 0
+        self._line: deque[tuple[int, Connection, bytes, bytes]] = deque()  # tick at which the answer is due
 
     def serve(self, connection: "Connection", tid: bytes, message: bytes) -> None:
         """Queue one request."""
         self.requests += 1
         if self.fault == "silent":
             return
-        if self._waiting >= QUEUE:
+        if len(self._line) >= QUEUE:
             connection.abort()
             return
         station = self.stations.get(message[0])
@@ -116,12 +117,22 @@ class GatewayEndpoint(Endpoint):
         slow_s = float(station.fault.partition(":")[2]) if station and station.fault.startswith("slow") else 0.0
         took_s = SILENT_UNIT_S if absent else self.service_s + slow_s + self.delay_s
         self._free_s = max(self._clock.now_s(), self._free_s) + took_s
-        self._waiting += 1
-        self._wheel.at(self._wheel.tick_of(self._free_s), self._release, (connection, tid, message))
+        due = self._wheel.tick_of(self._free_s)
+        if not self._line:
+            self._wheel.at(due, self._answer_due, None)
+        self._line.append((due, connection, tid, message))
 
-    def _release(self, waiting: tuple["Connection", bytes, bytes]) -> None:
-        self._waiting -= 1
-        super()._release(waiting)
+    def _answer_due(self, _: object) -> None:
+        """Send what is due by now, all answers to a client in one segment."""
+        told = set()
+        while self._line and self._line[0][0] <= self._wheel.tick:
+            _, connection, tid, message = self._line.popleft()
+            connection.send(tid, self.reply(message))
+            told.add(connection)
+        for connection in told:
+            connection.flush()
+        if self._line:
+            self._wheel.at(self._line[0][0], self._answer_due, None)
 
     def _station(self, unit: int) -> Station | None:
         return self.stations.get(unit)

@@ -100,6 +100,9 @@ def test_vectorised_decode_equals_the_oracle(cases: list[tuple[Point, int]]) -> 
     for p, (_, word) in zip(points, cases, strict=True):
         raw[1, p.addr : p.addr + WORDS[p.type]] = words_of(p.type, p.words, word)
     value, bad = codec.decode(raw)
+    as_it_came = np.zeros_like(value)
+    np.testing.assert_array_equal(codec.decode_into(raw.astype(">u2"), as_it_came), bad)
+    np.testing.assert_array_equal(as_it_came, value)
     for i, p in enumerate(points):
         words = [int(w) for w in raw[1, p.addr : p.addr + WORDS[p.type]]]
         want, want_bad = oracle(p, words)

@@ -9,7 +9,7 @@ from helpers_site import copy_row, drop_rows, edit_cell, edit_yaml, only, tiny_s
 
 from drivers.check import check_path, check_site
 from drivers.profile import load_profiles
-from drivers.site.model import Control
+from drivers.site.model import Control, Device, Gateway
 from drivers.site.problems import Problem, SiteError
 from drivers.site.write import write_site
 
@@ -84,6 +84,11 @@ CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("gateways", "gwa", "fed_from", "", "fed_from is missing", "Give a value"),
     ("gateways", "gwa", "fed_from", "u7", "fed_from 'u7' is not in nodes.csv", "Add it to nodes.csv"),
     ("gateways", "gwa", "service_ms", "300", "polls of its 4 units take 1.20 s of each second", "1.33 times"),
+    ("gateways", "gwa", "baud", "2400", "polls of its 4 units take 1.44 s of each second at", "to 1.7 s"),
+    ("gateways", "gwa", "gap_ms", "5", "'gwa' has a gap_ms without framing rtu", "Leave gap_ms empty"),
+    ("gateways", "gwa", "framing", "ascii", "framing is 'ascii'", "It must be 'tcp', 'rtu' or 'tls'"),
+    ("devices", "r1a", "framing", "rtu", "'r1a' has framing rtu and no connection of its own", "in gateways.csv"),
+    ("devices", "pump1", "framing", "tls", "'pump1' has framing tls and no connection of its own", "Leave it empty"),
     ("devices", "r1a", "profile", "raritan_xerus", "profile 'raritan_xerus' is not in", "'raritan_px_xerus'?"),
     ("devices", "r1a", "gateway", "gwz", "gateway 'gwz' is not in gateways.csv", "Did you mean 'gw"),
     ("devices", "r1a", "host", "127.0.0.9", "'r1a' has a gateway and a host", "Keep one"),
@@ -104,6 +109,30 @@ def test_one_wrong_cell(folder: Path, table: str, row: str, column: str, value: 
     assert [p.where for p in problems] == [where], problems
     assert what in problems[0].what
     assert fix in str(problems[0])
+
+
+def test_a_serial_line_of_35_meters_needs_longer_periods() -> None:
+    """At 19,200 baud, whatever their gateway takes on top: the check says how long, and with that it is content."""
+    gateway = Gateway(
+        id="line", host="10.0.0.9", port=4001, service_ms=5, framing="rtu", baud=19_200, gap_ms=2, fed_from=("u1",)
+    )
+
+    def problems(period_s: float) -> list[Problem]:
+        site = tiny_site()
+        meters = tuple(
+            Device.model_validate(
+                {"id": f"m{u}", "profile": "janitza_umg96rm", "protocol": "modbus_tcp", "gateway": "line"}
+                | {"unit": u, "measures": "u1", "period_s": period_s}
+            )
+            for u in range(1, 36)
+        )
+        site = site.model_copy(update={"devices": (*site.devices, *meters), "gateways": (*site.gateways, gateway)})
+        return [p for p in check_site(site, profiles()) if "units" in p.what]
+
+    (found,) = problems(1.0)
+    assert "the polls of its 35 units take 3.45 s of each second at 5 ms and 19200 baud" in found.what
+    assert "to 3.9 s, or divide them over 4 gateways" in found.fix
+    assert problems(3.9) == []
 
 
 def test_two_racks_on_one_pdu(folder: Path) -> None:
