@@ -11,6 +11,7 @@ import numpy as np
 from drivers.modbus import frame
 from drivers.modbus.bus import Link
 from drivers.modbus.sweep import Sweep
+from drivers.modbus.tap import GARBAGE
 from drivers.modbus.unit import AnyJob, Job
 from drivers.points import Quality
 
@@ -48,7 +49,7 @@ class TcpLink(Link):
     def _settle(self) -> bool:
         """Whether every unit answers as it should: then all requests of a sweep are the same each time."""
         jobs = [cast(Job, job) for unit in self.units for job in unit.jobs]
-        self._calm = self.trusted and bool(jobs) and all(unit.steady for unit in self.units)
+        self._calm = self.tap is None and self.trusted and bool(jobs) and all(unit.steady for unit in self.units)
         if self._calm:
             self._plan = Sweep(jobs)
         return self._calm
@@ -109,5 +110,6 @@ class TcpLink(Link):
         else:
             self._calm = False
             self._count.garbage += 1
+            self._tell(job, GARBAGE)
             job.flag(Quality.BAD)
         return True
