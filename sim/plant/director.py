@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from drivers.points import Floats, Ints
+from drivers.points import Ints
 from drivers.site.model import Site
 from sim.plant.base import DT_S, Bools, PlantError
+from sim.plant.crashes import crash
 from sim.plant.electrical import ElecState
 from sim.plant.errors import Errors
 from sim.plant.events import (
     CoolingTrip,
+    Crash,
     DeviceFault,
     HeatWave,
     IgnoreCaps,
@@ -29,6 +31,7 @@ from sim.plant.events import (
 )
 from sim.plant.jobs import JobState
 from sim.plant.network import Network
+from sim.plant.ramp import Ramp
 from sim.plant.thermal import ThermalState
 from sim.plant.weather import Year, draw_year, read_year
 
@@ -42,36 +45,6 @@ class Faults:
     sentinel: Bools
     gateway_silent: Bools  # [gateways]
     ignores_caps: Bools  # [R]
-
-
-@dataclass
-class Ramp:
-    """Straight lines, one per element: from `start` at `at_s` to `end` over `over_s`; arrays of one shape."""
-
-    start: Floats
-    end: Floats
-    at_s: Floats
-    over_s: Floats
-    done_s: float = 0.0  # all have arrived
-
-    @classmethod
-    def at_rest(cls, value: Floats) -> "Ramp":
-        """Stays where it is."""
-        return cls(value.copy(), value.copy(), np.zeros(len(value)), np.zeros(len(value)))
-
-    def value(self, t_s: float) -> Floats:
-        """Where each line is at `t_s`."""
-        if t_s >= self.done_s:
-            return self.end
-        gone = np.clip((t_s - self.at_s) / np.maximum(self.over_s, 1e-9), 0.0, 1.0)
-        result: Floats = self.start + (self.end - self.start) * np.where(self.over_s > 0.0, gone, 1.0)
-        return result
-
-    def turn(self, which: Ints | slice, to: float, at_s: float, over_s: float) -> None:
-        """From where they are at `at_s`, move to `to`."""
-        self.start[which] = self.value(at_s)[which]
-        self.end[which], self.at_s[which], self.over_s[which] = to, at_s, over_s
-        self.done_s = max(self.done_s, at_s + over_s)
 
 
 @dataclass
@@ -156,6 +129,10 @@ class Director:
     def _start(self, event: PlantEvent) -> None:
         if isinstance(event, Training | Inference):
             self._steer(event)
+        elif isinstance(event, Crash):
+            gangs = self._gangs(event)
+            self.jobs.restart_s[gangs] = event.restart_s
+            crash(self.jobs, gangs)
         elif isinstance(event, HeatWave):
             self._heat.turn(slice(None), event.rise_k, event.at_s, event.over_s)
         else:
@@ -202,7 +179,7 @@ class Director:
 
     def _check(self, event: PlantEvent) -> None:
         """PlantError when the site has nothing that the event could mean."""
-        if isinstance(event, Training | Inference):
+        if isinstance(event, Training | Inference | Crash):
             self._gangs(event)
         elif isinstance(event, Outage):
             self._node(event)
@@ -219,9 +196,10 @@ class Director:
         elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
             raise PlantError(f"{event.do}: the site has {len(self.site.gateways)} gateways, no number {event.nth}")
 
-    def _gangs(self, event: Training | Inference) -> Ints:
+    def _gangs(self, event: Training | Inference | Crash) -> Ints:
         gangs, names = self.network.gangs, self.network.gang_names
-        of_kind = np.flatnonzero(gangs.training == (event.do == "training"))
+        kind = "inference" if isinstance(event, Inference) else "training"
+        of_kind = np.flatnonzero(gangs.training == (kind == "training"))
         if event.jobs == "all":
             return of_kind
         if event.jobs == "largest" and len(of_kind):
@@ -229,7 +207,7 @@ class Director:
             return of_kind[[np.argmax(gpus[of_kind])]]
         found = np.array([g for g in of_kind if names[g] == event.jobs], dtype=np.int64)
         if not len(found):
-            raise PlantError(f"{event.do}: the site has no {event.do} job {event.jobs}")
+            raise PlantError(f"{event.do}: the site has no {kind} job {event.jobs}")
         return found
 
     def _leaking(self, event: Leak) -> int:

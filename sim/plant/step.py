@@ -3,6 +3,7 @@
 from drivers.points import Floats, Ints
 from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.cdu import ask_flow, exchange
+from sim.plant.crashes import follow
 from sim.plant.electrical import ElecState, Flow, Paths, flow
 from sim.plant.facility import reject, run_pumps
 from sim.plant.gpus import GpuState, run_gpus, settle_gpus
@@ -28,6 +29,7 @@ def work_step(
     settle(racks, s, caps_w, history, step % len(history), ignores)
     if shedding.quiet[0] < len(shedding.history) + QUIET_STEPS or asks(rungs):
         shed(racks, shedding, s, rungs, step, ignores)
+    follow(racks, gangs, s, powered, shedding.hold_w, t_s)
     demand(racks, gangs, s, day, g.wanted)
     if own:
         settle_gpus(racks, g, caps_w, gpu_cap_w, step, ignores)
