@@ -11,8 +11,7 @@ import numpy as np
 from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
 from sim.plant.base import DT_S, Bools, PlantError
-from sim.plant.director import Faults
-from sim.plant.errors import Errors
+from sim.plant.errors import Errors, Faults
 from sim.plant.powered import Powered
 from sim.plant.readings import Column, Readings
 

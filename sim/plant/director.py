@@ -8,14 +8,15 @@ import numpy as np
 
 from drivers.points import Ints
 from drivers.site.model import Site
-from sim.plant.base import DT_S, Bools, PlantError
+from sim.plant.base import DT_S, PlantError
 from sim.plant.crashes import crash
 from sim.plant.electrical import ElecState
-from sim.plant.errors import Errors
+from sim.plant.errors import Errors, Faults
 from sim.plant.events import (
     CoolingTrip,
     Crash,
     DeviceFault,
+    GeneratorFails,
     HeatWave,
     IgnoreCaps,
     Inference,
@@ -29,22 +30,12 @@ from sim.plant.events import (
     StorageTrip,
     Training,
 )
+from sim.plant.gensets import Gensets
 from sim.plant.jobs import JobState
 from sim.plant.network import Network
 from sim.plant.ramp import Ramp
 from sim.plant.thermal import ThermalState
 from sim.plant.weather import Year, draw_year, read_year
-
-
-@dataclass
-class Faults:
-    """What is wrong with devices now, by position; True is faulty."""
-
-    silent: Bools  # [devices]
-    frozen: Bools
-    sentinel: Bools
-    gateway_silent: Bools  # [gateways]
-    ignores_caps: Bools  # [R]
 
 
 @dataclass
@@ -57,6 +48,7 @@ class Director:
     jobs: JobState
     elec: ElecState
     thermal: ThermalState
+    gensets: Gensets
     rng: np.random.Generator
     rise_k: float = 0.0
     faults: Faults = field(init=False)
@@ -157,7 +149,18 @@ class Director:
             self.put(self._unit(event), in_service=not on)
         elif isinstance(event, StorageTrip):
             self.elec.storage_ok[self._storage(event)] = not on
-        elif isinstance(event, DeviceFault):
+        elif isinstance(event, GeneratorFails):
+            self.gensets.fails[self._generator(event)] = on
+        elif isinstance(event, Sag):
+            self.elec.source[self._sagging(event)] = event.to if on else 1.0
+        elif isinstance(event, Leak):
+            self._leak(event, on=on)
+        else:
+            self._mislead(event, on=on)
+
+    def _mislead(self, event: PlantEvent, *, on: bool) -> None:
+        """What befalls devices and agents."""
+        if isinstance(event, DeviceFault):
             getattr(self.faults, event.how)[self._devices(event)] = on
         elif isinstance(event, IgnoreCaps):
             self.faults.ignores_caps[self._drawn[event]] = on
@@ -167,10 +170,6 @@ class Director:
                 self.errors.start(which, e.at_s, e.drift_per_h, e.drift_k_per_h, e.lag_s, e.step)
             else:
                 self.errors.end(which)
-        elif isinstance(event, Leak):
-            self._leak(event, on=on)
-        elif isinstance(event, Sag):
-            self.elec.source[self._sagging(event)] = event.to if on else 1.0
         elif isinstance(event, SlowActuators):
             racks, slow = self._drawn[event], 1.0 - math.exp(-DT_S / event.settle_s)
             self.network.racks.settle[racks] = slow if on else self._settle[racks]
@@ -193,6 +192,8 @@ class Director:
             self._sagging(event)
         elif isinstance(event, Leak):
             self._leaking(event)
+        elif isinstance(event, GeneratorFails):
+            self._generator(event)
         elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
             raise PlantError(f"{event.do}: the site has {len(self.site.gateways)} gateways, no number {event.nth}")
 
@@ -231,6 +232,11 @@ class Director:
         if not found:
             raise PlantError(f"sag: the site has no feed {event.id or f'number {event.nth}'}")
         return np.array(found, dtype=np.int64)
+
+    def _generator(self, event: GeneratorFails) -> int:
+        if event.nth >= len(self.site.generators):
+            raise PlantError(f"generator_fails: the site has no generator number {event.nth}")
+        return event.nth
 
     def _node(self, event: Outage) -> int:
         above = {p for n in self.site.nodes if n.kind == event.feeding for p in self.site.ancestors(n.id)}

@@ -155,6 +155,15 @@ class SensorError(EventModel):
     count: Count = 1  # evenly over the site
 
 
+class GeneratorFails(EventModel):
+    """A generator does not start, however often it tries."""
+
+    do: Literal["generator_fails"]
+    at_s: Seconds
+    for_s: Seconds = 0.0
+    nth: Nth = 0
+
+
 class Sag(EventModel):
     """The utility's voltage falls to `to` of nominal at feeds: one by its id, the nth, or all."""
 
@@ -178,6 +187,7 @@ ACTIONS: dict[str, type[EventModel]] = {
     "gateway_silent": GatewaySilent,
     "ignore_caps": IgnoreCaps,
     "slow_actuators": SlowActuators,
+    "generator_fails": GeneratorFails,
     "sag": Sag,
     "leak": Leak,
     "sensor_error": SensorError,
@@ -195,6 +205,7 @@ PlantEvent = (
     | GatewaySilent
     | IgnoreCaps
     | SlowActuators
+    | GeneratorFails
     | Sag
     | Leak
     | SensorError

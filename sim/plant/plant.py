@@ -10,7 +10,7 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
+from sim.plant import electrical, gensets, gpus, jobs, protection, shedding, switches, thermal
 from sim.plant.agents import Agents
 from sim.plant.arrivals import AZURE_CODE, read_source
 from sim.plant.base import DT_S, Bools, PlantError
@@ -54,15 +54,16 @@ class Plant:
         self.network = compile_network(site)
         n = self.network
         root = np.random.default_rng(seed)
-        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng, request_rng = root.spawn(7)
+        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng, request_rng, genset_rng = root.spawn(8)
         battery_s = scenario.ups_battery_s
         self.elec = electrical.start_electrical(n.tree, site.control.ups_battery_s if battery_s is None else battery_s)
         self.ties = switches.compile_ties(site)
+        self.gensets = gensets.compile_gensets(site, genset_rng)
         self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
         self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
         self.shedding = shedding.start_shedding(n.racks)
         self.agents = Agents(site, start_s, boot=boot, seed=seed)
-        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, fault_rng)
+        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, self.gensets, fault_rng)
         self.requests = self._requests(request_rng)
         self.paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
         self._caps: Floats = self.agents.step(start_s)
@@ -80,7 +81,7 @@ class Plant:
         restart_s = np.where(hyd.unit_kind == CHILLER, CHILLER_RESTART_S, DRIVE_RESTART_S)
         self._unit_drops = Dropouts(hyd.unit_fed_ptr, hyd.unit_fed, restart_s)
         self._restless, self._seen = True, b""
-        self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
+        self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
         self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
@@ -119,7 +120,7 @@ class Plant:
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow, trips = power_step(
-            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, rack_w, self.thermal
+            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, self.gensets, rack_w, self.thermal
         )
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
@@ -141,7 +142,7 @@ class Plant:
         n, seen = self.network, self.elec.in_service.tobytes() + self.elec.source.tobytes()
         if self._restless or seen != self._seen:
             self._seen = seen
-            self._restless = switches.supply(n.tree, self.ties, self.elec)
+            self._restless = switches.supply(n.tree, self.ties, self.gensets, self.elec)
             electrical.route(n.racks, n.hydraulics, self.elec.live, self.paths)
 
     def _requests(self, rng: np.random.Generator) -> Requests | None:
@@ -257,6 +258,7 @@ class Plant:
             losses_w=flow.loss_w,
             load_w=flow.load_w,
             battery_w=flow.battery_w,
+            generator_w=flow.generator_w,
             storage_w=float(self.elec.storage_w.sum()),
             demand_w=float(s.demand_w.sum()),
             handed_out_w=handed_out + cooling_w + flow.loss_w + flow.load_w,

@@ -6,6 +6,7 @@ from sim.plant.cdu import ask_flow, exchange
 from sim.plant.crashes import follow
 from sim.plant.electrical import ElecState, Flow, Paths, flow
 from sim.plant.facility import reject, run_pumps
+from sim.plant.gensets import Gensets, walk_in
 from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
@@ -64,10 +65,10 @@ def thermal_step(
 
 @ALLOCATING
 def power_step(
-    tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, p: Protections, rack_w: Floats,
-    t: ThermalState,
+    tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, p: Protections, gensets: Gensets,
+    rack_w: Floats, t: ThermalState,
 ) -> tuple[Flow, int]:  # fmt: skip
     """One step of the tree under racks [R] and the water's pumps and units; its totals, and how many nodes tripped."""
     total = flow(tree, hyd, racks, s, paths, rack_w, t.cdu_w, t.unit_w)
     sag(tree, s)
-    return total, protect(p, s.pull_w, s.in_service, s.heat, s.tripped)
+    return total, protect(p, s.pull_w, s.in_service, s.heat, s.tripped) + walk_in(gensets, tree, s)

@@ -17,6 +17,7 @@ class Truth:
     losses_w: float
     load_w: float  # uncapped loads
     battery_w: float  # out of UPS batteries
+    generator_w: float  # out of generators
     storage_w: float  # + is discharge
     demand_w: float  # of all racks, uncapped, this step
     handed_out_w: float  # sum of min(cap, demand at the job's plateau) over racks, plus cooling, losses and loads

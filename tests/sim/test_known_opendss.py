@@ -12,6 +12,7 @@ from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.plant import electrical, switches, voltage
 from sim.plant.base import DT_S
+from sim.plant.gensets import compile_gensets
 from sim.plant.network import Network, compile_network
 
 
@@ -39,9 +40,9 @@ def at_rest(site: Site, share: float, seed: int, out: tuple[str, ...] = ()) -> F
         s.in_service[site.node_index[name]] = False
     rack_w: Floats = racks.max_w * share * rng.uniform(0.8, 1.0, len(site.racks))
     cdu_w, unit_w = share * hyd.cdu_pump_w, share * hyd.unit_power_w
-    ties = switches.compile_ties(site)
+    ties, gensets = switches.compile_ties(site), compile_gensets(site, rng)
     for _ in range(round(60.0 / DT_S)):
-        switches.supply(tree, ties, s)
+        switches.supply(tree, ties, gensets, s)
     electrical.route(racks, hyd, s.live, paths)
     for _ in range(12):
         electrical.flow(tree, hyd, racks, s, paths, rack_w, cdu_w, unit_w)
