@@ -8,7 +8,8 @@ R3 a UPS that is lost is dead at its output: its bypass is not counted on.
 R4 a tie closes when its bus has had no voltage for transfer_s and the other has; a substation's or transformer's bus
    is sound when it is lost itself, that of a switchboard, busway or UPS is not.
 R5 what is fed from dead nodes only is dead with them.
-R6 a generator carries a dead bus once it has started, if no other source has taken it over; UPS do not recharge on it.
+R6 a generator carries a dead bus once it has started, if no other source has taken it over; UPS do not
+   recharge on it, and no further tie closes onto what it feeds.
 Every case is followed with all ties that may close, with none, and with those to generators alone.
 """
 
@@ -95,7 +96,8 @@ def _transfer(
         for one, other, delay_s, tie in ties:
             for bus, source in ((one, other), (other, one)) if delay_s <= transfer_s else ():
                 sound = bus not in lost or b.winding[bus]
-                if bus in state.dead and source not in state.dead and sound and bus not in fed:
+                locked = source not in b.generators and _source(b, source, fed) in b.generators
+                if bus in state.dead and source not in state.dead and sound and bus not in fed and not locked:
                     fed[bus] = source
                     closed.append(tie)
         if len(closed) == before:

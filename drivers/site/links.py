@@ -9,6 +9,7 @@ from drivers.site.report import Report
 LEASE_GROUP_MAX = 64
 MEASURABLE = ("nodes", "racks", "cdus", "loops", "cooling", "storage")
 HEAT_REJECTION = ("chiller", "dry_cooler", "tower")
+PIPES_MOST = 0.4  # of a loop's water in one pipe
 SOURCES = {"utility_feed": "utility feed", "generator": "generator"}
 
 
@@ -185,6 +186,9 @@ def check_loops(report: Report) -> None:
             what = f"supply_c is {cdu.supply_c:g} C, the racks accept {site.control.supply_max_c:g} C"
             report.note(*at, what, "Lower it or raise control.supply_max_c")
     for loop in site.loops:
+        if loop.pipe_l > PIPES_MOST * loop.volume_l:
+            what = f"pipe_l is {loop.pipe_l:g} L each way of volume_l {loop.volume_l:g} L in all"
+            report.note("loops", loop.id, what, f"Leave {1.0 - 2.0 * PIPES_MOST:.0%} of it outside the pipes")
         if loop.return_max_c <= loop.supply_c:
             what = f"return_max_c is {loop.return_max_c:g} C, supply_c {loop.supply_c:g} C"
             report.note("loops", loop.id, what, "The return must be allowed to be warmer than the supply")

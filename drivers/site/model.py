@@ -119,6 +119,7 @@ class Loop(SiteModel):
     return_max_c: float  # hottest return that its heat rejection and hoses allow
     flow_lpm: Positive  # design flow with the normal number of pumps
     volume_l: Positive
+    pipe_l: NonNegative = 0.0  # of that, in the supply pipe, and as much in the return: pipe_l / flow each way
 
 
 class CoolingUnit(SiteModel):

@@ -155,7 +155,7 @@ def colossus() -> Site:
         switchboard_a=4000,
         network_w=15_000,
         air_w=75_000,
-        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=22_500, volume_l=50_000),
+        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=22_500, volume_l=50_000, pipe_l=11_250),
         units=(
             ("pump", 3, 1, 7500, 42_000),
             ("tower", 4, 0, 4.7e6, 62_000),
@@ -185,6 +185,7 @@ def colossus() -> Site:
         " carry, and take 30 % of their rating in one step is assumed.",
         "Water towers and trim chillers (FACTS D.1: recycled-water plant; number and type not found). In summer design"
         " the plant takes about 4 % of the site's heat: pumps 0.7 %, fans 1.3 % of its heat, trim chillers COP 7.",
+        "A hall's water travels 150 m each way at 5 m/s (the speed of FACTS P.7): 30 s.",
         "Raises 30 MW/min, the upper end of what grid operators set (NERC 2026-03: 10-30 MW/min; FACTS G.1); reductions"
         " that no limit demands 60 MW/min.",
     )
@@ -220,7 +221,7 @@ def hall() -> Site:
         switchboard_a=800,
         network_w=11_000,
         air_w=15_000,
-        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=3450, volume_l=7500),
+        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=3450, volume_l=7500, pipe_l=1150),
         units=(
             ("pump", 3, 1, 1150, 6500),
             ("dry_cooler", 3, 0, 950_000, 14_000),
@@ -244,7 +245,8 @@ def hall() -> Site:
         " hall: each feed carries its half and what the loss of a UPS on the other feed moves onto it.",
         "Generators: one gas engine of 2.5 MW on each substation, as stood at Colossus first (FACTS D.1); full load"
         " 40 s after a start of 40 s, 30 % of it in one step (assumed).",
-        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7.",
+        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7. Its"
+        " water travels 100 m each way at 5 m/s (FACTS P.7): 20 s.",
     )
     return build("hall", "One hall of 64 racks, 5.7 MW", plan, control, assumptions)
 

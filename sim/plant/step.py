@@ -11,6 +11,7 @@ from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
 from sim.plant.network import Gangs, Racks, Tree
+from sim.plant.pipes import held_j, run_pipes
 from sim.plant.protection import Protections, protect
 from sim.plant.shedding import QUIET_STEPS, ShedState, asks, shed
 from sim.plant.thermal import ThermalState, cool_racks
@@ -50,7 +51,10 @@ def thermal_step(
     s.air_c[0], s.air_c[1] = dry_c, wet_c
     ask_flow(hyd, s)
     run_pumps(hyd, s, unit_on)
-    stored = cool_racks(racks, hyd, s, rack_w, mixed_w)
+    stored = -held_j(hyd, s)
+    run_pipes(hyd, s)
+    stored += held_j(hyd, s)
+    stored += cool_racks(racks, hyd, s, rack_w, mixed_w)
     stored += exchange(hyd, s, cdu_on, mixed_w)
     pump_w = 0.0
     for u in range(len(hyd.unit_kind)):

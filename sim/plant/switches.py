@@ -3,8 +3,8 @@
 A tie (normal open) closes once a bus has been dead for its transfer_s and the other side is live. The bus of a lost
 substation or transformer is sound and is fed too; a lost switchboard, busway or UPS is a fault of the bus itself.
 When the own source has been back for RETURN_S the tie opens, and the bus is dead for BREAK_S before its source takes
-over: break before make, UPS below ride through it. A generator is the other side of a tie of its own. Bypasses and
-plain breakers stay as they are.
+over: break before make, UPS below ride through it. A generator is the other side of a tie of its own, and
+no further tie closes onto what it feeds. Bypasses and plain breakers stay as they are.
 """
 
 from typing import NamedTuple
@@ -103,6 +103,8 @@ def _close(ties: Ties, s: ElecState, t: int, side: int) -> bool:
     if s.live[bus] or waiting:
         ties.dead_s[t, side] = 0.0
         return False
+    if s.root[source] >= 0 and source != s.root[source]:
+        return False  # interlocked: a generator carries its own buses
     sound = s.in_service[bus] or ties.sound[bus]
     if ties.dead_s[t, side] >= ties.delay_s[t] and sound and s.live[source] and not _hangs_on(s, source, bus):
         ties.closed[t], ties.back_s[t] = side, 0.0

@@ -48,6 +48,7 @@ CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("racks", "r1", "safe_cap_w", "44000", "floor_w 44800, safe_cap_w 44000, max_w 81600 are out of order", "Keep"),
     ("racks", "r1", "other_w", "44800", "other_w 44800 takes all of floor_w 44800", "raise floor_w or correct"),
     ("racks", "r1", "floor_w", "30000", "less than the lowest cap measured (25%)", "Raise floor_w to 35700"),
+    ("loops", "loop1", "pipe_l", "250", "pipe_l is 250 L each way of volume_l 600 L in all", "Leave 20% of it outside"),
     ("jobs", "train", "tenant", "aa", "tenant 'aa' is not in tenants.csv", "Did you mean 'a'?"),
     (
         "tenants",
