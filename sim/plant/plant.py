@@ -19,6 +19,7 @@ from sim.plant.director import Director
 from sim.plant.events import Scenario
 from sim.plant.hydraulics import CHILLER
 from sim.plant.network import compile_network
+from sim.plant.nvml import Nvml, seen_w
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
 from sim.plant.requests import Requests
@@ -54,7 +55,7 @@ class Plant:
         self.network = compile_network(site)
         n = self.network
         root = np.random.default_rng(seed)
-        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng, request_rng, genset_rng = root.spawn(8)
+        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng, request_rng, genset_rng, nvml_rng = root.spawn(9)
         battery_s = scenario.ups_battery_s
         self.elec = electrical.start_electrical(n.tree, site.control.ups_battery_s if battery_s is None else battery_s)
         self.ties = switches.compile_ties(site)
@@ -82,6 +83,7 @@ class Plant:
         self._unit_drops = Dropouts(hyd.unit_fed_ptr, hyd.unit_fed, restart_s)
         self._restless, self._seen = True, b""
         self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._nvml = Nvml(n.racks, nvml_rng)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
         self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
@@ -201,7 +203,7 @@ class Plant:
 
     def reports(self, part: int = 0, parts: int = 1) -> Iterator[Report]:
         """What the agents say now, a message per lease group; or only every `parts`-th group from `part` on."""
-        return self.agents.reports(self.readings.rack_mean_w(), part, parts, self._gpu_w())
+        return self.agents.reports(self._agents_w(), part, parts, self._gpu_w())
 
     def write(self, thing: str, point: str, value: float) -> bool:
         """Take a set-point for a CDU (`flow_target_lpm`, `supply_target_c`) or storage (`power_set_w`, + discharge)."""
@@ -218,14 +220,21 @@ class Plant:
 
     def measure(self) -> Floats:
         """What every device shows now, by point slot; NaN where it shows a sentinel [points]."""
-        return self.sensors.measure(self._steps, self.agents.columns(self.readings.rack_mean_w()), self._gpu_w())
+        return self.sensors.measure(self._steps, self.agents.columns(self._agents_w()), self._gpu_w())
+
+    def _agents_w(self) -> Floats:
+        """What the agents measure at their racks [R, W]."""
+        newest_w, gone_w = self.readings.rack_edges_w()
+        return seen_w(self.readings.rack_mean_w(), newest_w, gone_w, self._nvml.rack_s)
 
     def _gpu_w(self) -> Floats | None:
         """What the agents measure at each GPU [R, most], NaN where a rack has fewer; None with leaf rack."""
         if not self._own_caps:
             return None
         racks = self.network.racks
-        power_w = gpus.gpu_power_w(racks, self.gpus, self.readings.rack_mean_w(), self.thermal.silicon_c)
+        edges = (self.readings.rack_mean_w(), *self.readings.rack_edges_w())
+        mean_w, newest_w, gone_w = (gpus.gpu_power_w(racks, self.gpus, w, self.thermal.silicon_c) for w in edges)
+        power_w = seen_w(mean_w, newest_w, gone_w, self._nvml.gpu_s)
         return gpus.by_rack(racks, np.rint(power_w))
 
     def gpu_power_w(self) -> Floats:
