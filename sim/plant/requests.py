@@ -98,12 +98,16 @@ class Requests:
         self._per_source = source.rate_per_s * self._request_s
         self._arrivals = Arrivals(source, self.sources(jobs, day), rng)
         self.queue = Queue.empty(len(self._gang), late_s, patience_s)
-        self._want(jobs, np.minimum(jobs.share[self._gang] * day, 1.0))
+        self.settle(jobs, day)
 
     def sources(self, jobs: JobState, day: float) -> Floats:
         """Sources of each job's requests, so that their mean work is the job's share of what its racks can do [J]."""
         sources: Floats = jobs.share[self._gang] * day * self._racks / self._per_source
         return sources
+
+    def settle(self, jobs: JobState, day: float) -> None:
+        """Jobs that have long served the mean of their requests."""
+        self._want(jobs, np.minimum(jobs.share[self._gang] * day, 1.0))
 
     def arrive(self, jobs: JobState, day: float) -> None:
         """Requests of this step come in; what the jobs want to do in it."""

@@ -92,7 +92,10 @@ def run_year(
             say(f"month {len(months)} of 12")
         hour = k / SLICES_H
         dry_c, wet_c = air.at(hour)
-        jobs.demand(n.racks, n.gangs, s, plant.director.day(hour * 3600.0), g.wanted)
+        day = plant.director.day(hour * 3600.0)
+        if plant.requests is not None:
+            plant.requests.settle(s, day)
+        jobs.demand(n.racks, n.gangs, s, day, g.wanted)
         rack_w = _mean_w(plant)
         steps, off = _rest(n.racks, n.hydraulics, t, rack_w, paths.cdu_on, paths.unit_on, mixed_w, dry_c, wet_c)
         gpus.warm_gpus(n.racks, g, rack_w, t.silicon_c, t.coolant_c)
