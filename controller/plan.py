@@ -41,16 +41,16 @@ class Plan:
     tenant_row: slice
     envelope_row: int
     single: np.ndarray  # [K] row touches one rack only: it is that rack's ceiling
-    parent: Ints  # [N], -1 for a feed
+    parent: Ints  # [N], -1 for a feed and a generator
     bottom_up: tuple[Ints, ...]  # node positions by depth, deepest first
-    feeds: Ints  # node positions
+    feeds: Ints  # node positions of the utility's
     efficiency: Floats  # [N]
     rating: Floats  # [N] derated, in its native unit
     rating_unit: np.ndarray  # [N] "A", "VA" or "W"
     full_w: Floats  # [N] rating in W at power factor 1
     volt_v: Floats  # [N] nominal
     phase: Floats  # [N] sqrt(3) for three-phase, else 1
-    unmanaged: np.ndarray  # [N] no rack below: its load is nobody's cap
+    unmanaged: np.ndarray  # [N] no rack below, no generator's either: its load is nobody's cap
     cooling_w_per_w: float
     rack_pdu: Ints  # [R, 2] node positions of cords A and B
     gang_of: Ints  # [R]
@@ -138,14 +138,14 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         single=touched == 1,
         parent=parent,
         bottom_up=bottom_up,
-        feeds=np.flatnonzero(parent < 0),
+        feeds=np.flatnonzero([x.kind == "utility_feed" for x in site.nodes]),
         efficiency=np.array([x.efficiency for x in site.nodes]),
         rating=np.array([x.rating * x.derating for x in site.nodes]),
         rating_unit=np.array([x.rating_unit for x in site.nodes]),
         full_w=np.array([_full_w(x) for x in site.nodes]),
         volt_v=np.array([x.volt_v for x in site.nodes]),
         phase=np.where([x.phases == 3 for x in site.nodes], np.sqrt(3.0), 1.0),
-        unmanaged=touched[:n] == 0,
+        unmanaged=(touched[:n] == 0) & [x.kind != "generator" for x in site.nodes],
         cooling_w_per_w=site_rows.marginal_cooling(site),
         rack_pdu=pdu,
         gang_of=gang_of,

@@ -16,7 +16,8 @@ class Watch:
     """`changed` is true once for each element that goes or comes back between two looks."""
 
     def __init__(self, plan: Plan) -> None:
-        watched = np.array([n.kind != "pdu" for n in plan.site.nodes]) & (plan.node_slot.volt >= 0)
+        # a generator stands without voltage; where it fails while it carries, its bus says so
+        watched = np.array([n.kind not in ("pdu", "generator") for n in plan.site.nodes]) & (plan.node_slot.volt >= 0)
         units = plan.unit_slot[plan.unit_slot >= 0]
         self.slots: Ints = np.concatenate([plan.node_slot.volt[watched], units])
         least_v = DEAD_VOLT_SHARE * plan.volt_v[watched] / plan.node_slot.volt_scale[watched]

@@ -76,7 +76,7 @@ def solve(site: Site, direct_w: Mapping[str, float], subset: set[str] | None = N
     for n in nodes:
         children[n.parent].append(n)
     below: dict[str, float] = {}
-    for root in [n for n in reversed(nodes) if n.kind == "ups"] + [n for n in nodes if not n.parent]:
+    for root in [n for n in reversed(nodes) if n.kind == "ups"] + [n for n in nodes if n.kind == "utility_feed"]:
         dss.Command = "Clear"
         dss.Command = f"New Circuit.site phases=3 bus1={root.id} basekv={root.volt_v / 1e3} pu=1.0 {STIFF}"
         todo, here = [root], [root]

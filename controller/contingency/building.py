@@ -18,7 +18,7 @@ class Building:
     """N nodes, R racks, C columns (R racks first), F feeds of columns."""
 
     site: Site
-    parent: Ints  # [N], -1 for a feed
+    parent: Ints  # [N], -1 for a feed and a generator
     efficiency: Floats  # [N] power out / power in
     is_ups: Bools  # [N]
     winding: Bools  # [N] substation or transformer: a tie behind it feeds its bus past its own rating
@@ -34,7 +34,8 @@ class Building:
     feed: Ints  # [F] node of each feed, by column
     share: Floats  # [F] of the column's power, as built; 0 for a standby unit
     racks: int
-    ties: tuple[tuple[int, int, float, str], ...]  # (bus, bus, transfer_s, id), normally open
+    ties: tuple[tuple[int, int, float, str], ...]  # (bus, bus, transfer_s, id), normally open, to a generator or not
+    generators: frozenset[int]  # nodes: sources that carry once they run, their start is in their ties' times
     unit: dict[int, int]  # column -> cooling unit
     cooled: dict[int, tuple[int, ...]]  # column of a CDU -> its racks
     spares: dict[int, tuple[int, ...]]  # column of a cooling unit -> standby units of its kind and loop
@@ -73,14 +74,21 @@ def survey(site: Site) -> Building:
         feed=feed,
         share=share,
         racks=len(site.racks),
-        ties=tuple(
-            (index[x.a], index[x.b], x.transfer_s, x.id)
-            for x in site.switches
-            if x.kind in ("tie", "transfer") and x.normal == "open"
-        ),
+        ties=_ties(site),
+        generators=frozenset(index[x.id] for x in site.generators),
         unit={number[u.kind, u.id]: i for i, u in enumerate(site.cooling)},
         cooled=_cooled(site, number),
         spares=_spares(site, number),
+    )
+
+
+def _ties(site: Site) -> tuple[tuple[int, int, float, str], ...]:
+    """Switches that may close for a bus; one to a generator not before that has started."""
+    index, start_s = site.node_index, {x.id: x.start_s for x in site.generators}
+    return tuple(
+        (index[x.a], index[x.b], max(x.transfer_s, start_s.get(x.a, 0.0), start_s.get(x.b, 0.0)), x.id)
+        for x in site.switches
+        if x.kind in ("tie", "transfer") and x.normal == "open"
     )
 
 

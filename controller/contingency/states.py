@@ -9,7 +9,9 @@ R4 a tie closes when its bus has had no voltage for transfer_s and the other has
    is sound when it is lost itself, that of a switchboard, busway or UPS is not.
    Never onto what its source hangs on itself: a UPS does not feed its own input.
 R5 what is fed from dead nodes only is dead with them.
-Every case is followed twice: with all ties that may close, and with none.
+R6 a generator carries a dead bus once it has started, if no other source has taken it over; UPS do not
+   recharge on it, and no further tie closes onto what it feeds.
+Every case is followed with all ties that may close, with none, and with those to generators alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,9 @@ from dataclasses import dataclass, replace
 from controller.contingency.building import Building
 
 RECHARGE_SHARE = 0.1  # of a UPS's rating, after it has run on its battery
+
+
+Tie = tuple[int, int, float, str]  # as in Building.ties
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tu
     """Every stage after the loss of nodes, the instant first; `before` is the state that they are lost in."""
     start = before or State("", 0.0, frozenset())
     out: list[State] = []
-    for ties in (True, False):
+    alone = tuple(x for x in b.ties if {x[0], x[1]} & b.generators)
+    for ties in (b.ties, (), alone):
         waited = not ties and any(s.fed != start.fed for s in out)
         for state in _branch(b, lost, start, ties):
             if not any(state.same(s) for s in out):
@@ -55,27 +61,25 @@ def stages(b: Building, lost: frozenset[int], before: State | None = None) -> tu
     return tuple(out)
 
 
-def _branch(b: Building, lost: frozenset[int], start: State, ties: bool) -> Iterator[State]:
-    """Stages with all ties that may close, or with none."""
+def _branch(b: Building, lost: frozenset[int], start: State, ties: tuple[Tie, ...]) -> Iterator[State]:
+    """Stages with these ties, each of which closes when it may."""
     state = _settle(b, lost, State("instant", 0.0, frozenset(), start.fed, empty=start.empty), drained=False)
     yield state
-    delays = sorted({delay_s for _, _, delay_s, _ in b.ties})
-    if ties:
-        for transfer_s in delays:
-            state, moved = _transfer(b, lost, state, transfer_s, drained=False)
-            if moved:
-                yield state
+    delays = sorted({delay_s for _, _, delay_s, _ in ties})
+    for transfer_s in delays:
+        state, moved = _transfer(b, lost, state, ties, transfer_s, drained=False)
+        if moved:
+            yield state
     if not state.riding:
         return
     battery_s = b.site.control.ups_battery_s
     named = replace(state, name=_and(state.name, "battery ended"), at_s=battery_s, begin_s=battery_s)
     empty = _settle(b, lost, named, drained=True)
     yield empty
-    if ties:  # a bus below the UPS may have a tie of its own
-        for transfer_s in delays:
-            empty, moved = _transfer(b, lost, empty, transfer_s, drained=True)
-            if moved:
-                yield empty
+    for transfer_s in delays:  # a bus below the UPS may have a tie of its own
+        empty, moved = _transfer(b, lost, empty, ties, transfer_s, drained=True)
+        if moved:
+            yield empty
 
 
 def _and(name: str, more: str) -> str:
@@ -83,18 +87,19 @@ def _and(name: str, more: str) -> str:
 
 
 def _transfer(
-    b: Building, lost: frozenset[int], state: State, transfer_s: float, *, drained: bool
+    b: Building, lost: frozenset[int], state: State, ties: tuple[Tie, ...], transfer_s: float, *, drained: bool
 ) -> tuple[State, bool]:
     """Close the ties of up to this delay that have a dead bus on one side and a live one on the other."""
     closed: list[str] = []
     begin_s = state.begin_s if drained else 0.0
     while True:
         fed, before = dict(state.fed), len(closed)
-        for one, other, delay_s, tie in b.ties:
+        for one, other, delay_s, tie in ties:
             for bus, source in ((one, other), (other, one)) if delay_s <= transfer_s else ():
                 sound = bus not in lost or b.winding[bus]
+                locked = source not in b.generators and _source(b, source, fed) in b.generators
                 waits = bus in state.dead and source not in state.dead and sound and bus not in fed
-                if waits and not _hangs_on(b, fed, source, bus):
+                if waits and not locked and not _hangs_on(b, fed, source, bus):
                     fed[bus] = source
                     closed.append(tie)
         if len(closed) == before:
@@ -131,7 +136,17 @@ def _settle(b: Building, lost: frozenset[int], state: State, *, drained: bool) -
         dead.add(node)
         stack += b.children[node]
         stack += [bus for bus, source in fed.items() if source == node]
-    back = {u for u in rode - dead - riding if b.parent[u] not in dead}
+    back = {u for u in rode - dead - riding if b.parent[u] not in dead and _source(b, u, fed) not in b.generators}
     return replace(
         state, dead=frozenset(dead), riding=frozenset(riding), rode=frozenset(rode), recharging=frozenset(back)
     )
+
+
+def _source(b: Building, node: int, fed: dict[int, int]) -> int:
+    """Where a node's power comes from in the end; -1 where ties go round."""
+    for _ in range(len(b.parent)):
+        above = fed.get(node, int(b.parent[node]))
+        if above < 0:
+            return node
+        node = above
+    return -1

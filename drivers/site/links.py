@@ -9,12 +9,14 @@ from drivers.site.report import Report
 LEASE_GROUP_MAX = 64
 MEASURABLE = ("nodes", "racks", "cdus", "loops", "cooling", "storage", "switches")
 HEAT_REJECTION = ("chiller", "dry_cooler", "tower")
+PIPES_MOST = 0.4  # of a loop's water in one pipe
+SOURCES = {"utility_feed": "utility feed", "generator": "generator"}
 
 
 def check_ids(report: Report) -> None:
     """An id stands for one row of its table, and for one thing that a device can measure."""
     owner: dict[str, str] = {}
-    for table in (*MEASURABLE, "jobs", "tenants", "loads", "gateways", "devices"):
+    for table in (*MEASURABLE, "generators", "jobs", "tenants", "loads", "gateways", "devices"):
         seen: set[str] = set()
         for row in getattr(report.site, table):
             if row.id in seen:
@@ -29,18 +31,22 @@ def check_ids(report: Report) -> None:
 
 
 def check_forest(report: Report) -> None:
-    """Utility feeds, and only they, have no parent; following the parents ends at a feed."""
+    """Utility feeds and generators, and only they, have no parent; following the parents ends at a feed."""
     nodes: dict[str, Node] = {n.id: n for n in report.site.nodes}
     for n in report.site.nodes:
         at = ("nodes", n.id)
-        if n.kind == "utility_feed":
+        if n.kind in SOURCES:
             if n.parent:
-                report.note(*at, f"utility feed '{n.id}' has the parent '{n.parent}'", "Leave its parent empty")
+                report.note(*at, f"{SOURCES[n.kind]} '{n.id}' has the parent '{n.parent}'", "Leave its parent empty")
         elif not n.parent:
-            report.note(*at, f"{n.kind} '{n.id}' has no parent", "Name the node that feeds it: only feeds have none")
+            fix = "Name the node that feeds it: only feeds and generators have none"
+            report.note(*at, f"{n.kind} '{n.id}' has no parent", fix)
         elif report.known(at, "parent", n.parent, nodes, "nodes.csv") and nodes[n.parent].kind == "pdu":
             fix = "A rack PDU feeds its rack only: name the busway or UPS"
             report.note(*at, f"{n.kind} '{n.id}' hangs on the PDU '{n.parent}'", fix)
+        elif n.parent in nodes and nodes[n.parent].kind == "generator":
+            fix = "A generator stands by: name the usual source, and join the generator to the bus in switches.csv"
+            report.note(*at, f"{n.kind} '{n.id}' hangs on the generator '{n.parent}'", fix)
         if n.trip_curve and report.known(at, "trip curve", n.trip_curve, TRIP_CURVES, "the catalog of trip curves"):
             most = TRIP_CURVES[n.trip_curve].derating
             if n.derating > most:
@@ -51,6 +57,28 @@ def check_forest(report: Report) -> None:
     for ring in cycles(nodes):
         fix = "Mend one of their parents: each node has one way up to a feed"
         report.note("nodes", ring[0], f"nodes feed each other in a ring: {' <- '.join((*ring, ring[0]))}", fix)
+
+
+def check_generators(report: Report) -> None:
+    """Each generator is a node and a row, and a tie or transfer switch, open as a rule, joins it to a bus."""
+    site = report.site
+    nodes = {n.id: n for n in site.nodes}
+    rows = {g.id for g in site.generators}
+    joined = {x for s in site.switches if s.kind in ("tie", "transfer") and s.normal == "open" for x in (s.a, s.b)}
+    for g in site.generators:
+        at = ("generators", g.id)
+        if report.known(at, "node", g.id, nodes, "nodes.csv") and nodes[g.id].kind != "generator":
+            fix = "Give the node the kind generator, or the row the id of one that is"
+            report.note(*at, f"'{g.id}' is a {nodes[g.id].kind}", fix)
+    for n in site.nodes:
+        if n.kind != "generator":
+            continue
+        if n.id not in rows and n.id not in report.unread:
+            fix = "Add it there, with the same id"
+            report.note("nodes", n.id, f"generator '{n.id}' has no row in generators.csv", fix)
+        if n.id not in joined:
+            fix = "Join it to a bus by a switch of kind transfer, normally open"
+            report.note("nodes", n.id, f"generator '{n.id}' can feed nothing", fix)
 
 
 def cycles(nodes: dict[str, Node]) -> list[tuple[str, ...]]:
@@ -158,6 +186,9 @@ def check_loops(report: Report) -> None:
             what = f"supply_c is {cdu.supply_c:g} C, the racks accept {site.control.supply_max_c:g} C"
             report.note(*at, what, "Lower it or raise control.supply_max_c")
     for loop in site.loops:
+        if loop.pipe_l > PIPES_MOST * loop.volume_l:
+            what = f"pipe_l is {loop.pipe_l:g} L each way of volume_l {loop.volume_l:g} L in all"
+            report.note("loops", loop.id, what, f"Leave {1.0 - 2.0 * PIPES_MOST:.0%} of it outside the pipes")
         if loop.return_max_c <= loop.supply_c:
             what = f"return_max_c is {loop.return_max_c:g} C, supply_c {loop.supply_c:g} C"
             report.note("loops", loop.id, what, "The return must be allowed to be warmer than the supply")
@@ -166,6 +197,7 @@ def check_loops(report: Report) -> None:
 RULES: tuple[Callable[[Report], None], ...] = (
     check_ids,
     check_forest,
+    check_generators,
     check_racks,
     check_groups,
     check_feeds,

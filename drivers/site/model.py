@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-NodeKind = Literal["utility_feed", "substation", "transformer", "ups", "switchboard", "busway", "pdu"]
+NodeKind = Literal["utility_feed", "generator", "substation", "transformer", "ups", "switchboard", "busway", "pdu"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,7 +36,7 @@ class Node(SiteModel):
 
     id: str
     kind: NodeKind
-    parent: str = ""  # empty for a utility feed only
+    parent: str = ""  # empty for a utility feed and a generator only
     hall: str = ""
     rating: Positive
     rating_unit: Literal["A", "VA", "W"]  # A is per phase
@@ -120,6 +120,7 @@ class Loop(SiteModel):
     return_max_c: float  # hottest return that its heat rejection and hoses allow
     flow_lpm: Positive  # design flow with the normal number of pumps
     volume_l: Positive
+    pipe_l: NonNegative = 0.0  # of that, in the supply pipe, and as much in the return: pipe_l / flow each way
 
 
 class CoolingUnit(SiteModel):
@@ -152,6 +153,17 @@ class Storage(SiteModel):
     response_s: Positive
     reserve_share: Share = 0.2  # of the energy, never planned away
     round_trip: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+
+
+class Generator(SiteModel):
+    """A set or plant that stands by (generators.csv): `id` is its node; a tie or transfer switch joins it to a bus."""
+
+    id: str
+    start_s: Positive  # from the loss of the bus until it can take load
+    ramp_w_per_s: Positive  # by which it can raise its load
+    block_share: Annotated[float, Field(gt=0, le=1)] = 0.3  # of its rating: largest step of load at once
+    min_run_s: NonNegative = 300.0
+    start_failure: Share = 0.0  # of each attempt
 
 
 class Switch(SiteModel):
@@ -258,6 +270,7 @@ class Site(SiteModel):
     cooling: tuple[CoolingUnit, ...]
     loads: tuple[Load, ...] = ()
     storage: tuple[Storage, ...] = ()
+    generators: tuple[Generator, ...] = ()
     switches: tuple[Switch, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     devices: tuple[Device, ...]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from drivers.site.model import Actuator, Control, Job, Loop, Mqtt, Site, Tenant
+from drivers.site.reference_feeds import add_feeds, add_generators
 from drivers.site.reference_parts import (
     GB200,
     HOPPER,
@@ -12,7 +13,6 @@ from drivers.site.reference_parts import (
     Plan,
     Tables,
     add_block,
-    add_feeds,
     spread,
 )
 from drivers.site.reference_water import add_mechanical
@@ -87,6 +87,7 @@ def build(name: str, title: str, plan: Plan, control: Control, assumptions: tupl
             first = (hall * plan.blocks + block) * per_block
             add_block(t, plan, hall + 1, block + 1, plan.rows[first : first + per_block])
         add_mechanical(t, plan, hall + 1)
+    add_generators(t, plan)
     trim_last(t, HOPPER, plan.hopper_gpus)
     trim_last(t, GB200, plan.gb200_gpus)
     place_jobs(t, plan)
@@ -106,6 +107,7 @@ def build(name: str, title: str, plan: Plan, control: Control, assumptions: tupl
         cooling=tuple(t.cooling),
         loads=tuple(t.loads),
         storage=tuple(t.storage),
+        generators=tuple(t.generators),
         switches=tuple(t.switches),
         gateways=tuple(t.gateways),
         devices=tuple(t.devices),
@@ -153,7 +155,7 @@ def colossus() -> Site:
         switchboard_a=4000,
         network_w=15_000,
         air_w=75_000,
-        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=22_500, volume_l=50_000),
+        loop=Loop(id="-", supply_c=30, return_max_c=48, flow_lpm=22_500, volume_l=50_000, pipe_l=11_250),
         units=(
             ("pump", 3, 1, 7500, 42_000),
             ("tower", 4, 0, 4.7e6, 62_000),
@@ -163,6 +165,7 @@ def colossus() -> Site:
         storage=(75e6, 400e6),
         net=0,
         slow_pods=("h8b5p2",),
+        generators=(130e6, 90, 2e6),
     )
     control = Control(
         envelope_w=300e6,
@@ -177,8 +180,12 @@ def colossus() -> Site:
         "Feeds and substation transformers of 160 MVA: 150 MW at power factor 0.95 with 1 % for unequal halves.",
         "Electrical layout assumed: 40 blocks of four 2.75 MVA UPS, of which three carry the block.",
         "Storage: two plants of 75 MW / 400 MWh (Megapacks, about 150 MW and 811 MWh nameplate; FACTS D.1).",
+        "Generators: the 15 gas turbines of 247 MW together that have a permit (FACTS D.1), half on each substation;"
+        " they raise their load by 15 MW/min each (10-20; FACTS G.1). That they start within 90 s, inside what UPS"
+        " carry, and take 30 % of their rating in one step is assumed.",
         "Water towers and trim chillers (FACTS D.1: recycled-water plant; number and type not found). In summer design"
         " the plant takes about 4 % of the site's heat: pumps 0.7 %, fans 1.3 % of its heat, trim chillers COP 7.",
+        "A hall's water travels 150 m each way at 5 m/s (the speed of FACTS P.7): 30 s.",
         "Raises 30 MW/min, the upper end of what grid operators set (NERC 2026-03: 10-30 MW/min; FACTS G.1); reductions"
         " that no limit demands 60 MW/min.",
     )
@@ -214,7 +221,7 @@ def hall() -> Site:
         switchboard_a=800,
         network_w=11_000,
         air_w=15_000,
-        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=3450, volume_l=7500),
+        loop=Loop(id="-", supply_c=36, return_max_c=52, flow_lpm=3450, volume_l=7500, pipe_l=1150),
         units=(
             ("pump", 3, 1, 1150, 6500),
             ("dry_cooler", 3, 0, 950_000, 14_000),
@@ -223,6 +230,7 @@ def hall() -> Site:
         cdu_supply_c=40,
         storage=(1.5e6, 8e6),
         net=100,
+        generators=(2.6e6, 40, 62_500),
     )
     control = Control(
         envelope_w=5.7e6,
@@ -235,7 +243,10 @@ def hall() -> Site:
         "One hall of 56 Hopper and 8 GB200 racks, scaled from colossus (its assumptions hold); storage and ramps by the"
         " ratio of the envelopes; the envelope is about 9 % below nameplate with cooling. A UPS is a quarter of the"
         " hall: each feed carries its half and what the loss of a UPS on the other feed moves onto it.",
-        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7.",
+        "Generators: one gas engine of 2.5 MW on each substation, as stood at Colossus first (FACTS D.1); full load"
+        " 40 s after a start of 40 s, 30 % of it in one step (assumed).",
+        "Dry coolers and trim chillers on warm water (36 C) instead of towers: fans 1.5 % of the heat, COP 6.7. Its"
+        " water travels 100 m each way at 5 m/s (FACTS P.7): 20 s.",
     )
     return build("hall", "One hall of 64 racks, 5.7 MW", plan, control, assumptions)
 

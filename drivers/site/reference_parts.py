@@ -6,7 +6,21 @@ stand in the assumptions of each site (reference.py).
 
 from dataclasses import dataclass, field
 
-from drivers.site.model import Cdu, CoolingUnit, Device, Gateway, Job, Load, Loop, Node, Rack, Storage, Switch, Tenant
+from drivers.site.model import (
+    Cdu,
+    CoolingUnit,
+    Device,
+    Gateway,
+    Generator,
+    Job,
+    Load,
+    Loop,
+    Node,
+    Rack,
+    Storage,
+    Switch,
+    Tenant,
+)
 
 PAIRS = ((1, 2), (3, 4), (1, 3), (2, 4), (1, 4), (2, 3))  # cords A and B of the six rows of a block of four UPS
 UNITS_PER_GATEWAY = 35
@@ -76,6 +90,7 @@ class Plan:
     storage: tuple[float, float]  # (power_w, energy_wh) of each of the two plants
     net: int  # added to the second byte of every address, so that two sites run side by side
     slow_pods: tuple[str, ...] = ()  # pods whose caps go through the BMC
+    generators: tuple[float, float, float] | None = None  # (VA, start_s, ramp_w_per_s) of one on each substation
 
 
 @dataclass
@@ -90,6 +105,7 @@ class Tables:
     cooling: list[CoolingUnit] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     storage: list[Storage] = field(default_factory=list)
+    generators: list[Generator] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
@@ -112,7 +128,7 @@ def address(kind: int, index: int) -> str:
 def add_node(t: Tables, plan: Plan, node: Node, aux: tuple[str, ...]) -> None:
     """A node above the racks, with its meter; `aux` feeds the meter."""
     t.nodes.append(node)
-    profile = MV_METER if node.kind in ("utility_feed", "substation", "transformer") else LV_METER
+    profile = MV_METER if node.kind in ("utility_feed", "generator", "substation", "transformer") else LV_METER
     host = address(20 + plan.net, t.meters)
     t.meters += 1
     t.devices.append(
@@ -127,38 +143,6 @@ def add_node(t: Tables, plan: Plan, node: Node, aux: tuple[str, ...]) -> None:
             fed_from=aux,
         )
     )
-
-
-def add_feeds(t: Tables, plan: Plan) -> None:
-    """Two utility feeds, each with its substation and a battery plant, and the tie between the substations."""
-    aux = ("h1b1u1", "h1b1u2")
-    for i in (1, 2):
-        feed = Node(id=f"feed{i}", kind="utility_feed", rating=plan.feed_va, rating_unit="VA", volt_v=plan.feed_v)
-        add_node(t, plan, feed, aux)
-        sub = Node(
-            id=f"sub{i}",
-            kind="substation",
-            parent=f"feed{i}",
-            rating=plan.feed_va,
-            rating_unit="VA",
-            volt_v=plan.substation_v,
-            efficiency=0.995,
-            trip_curve="transformer_c57_91",
-        )
-        add_node(t, plan, sub, aux)
-        power_w, energy_wh = plan.storage
-        t.storage.append(Storage(id=f"bess{i}", node=f"sub{i}", power_w=power_w, energy_wh=energy_wh, response_s=0.25))
-        t.devices.append(
-            Device(
-                id=f"bess{i}",
-                profile="sunspec_battery",
-                protocol="modbus_tcp",
-                host=address(40 + plan.net, i - 1),
-                port=STORAGE_PORT,
-                measures=f"bess{i}",
-            )
-        )
-    t.switches.append(Switch(id="tie-sub", kind="tie", a="sub1", b="sub2", normal="open", transfer_s=10))
 
 
 def add_block(t: Tables, plan: Plan, hall: int, block: int, rows: tuple[tuple[int, int], ...]) -> None:

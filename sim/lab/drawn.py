@@ -81,11 +81,7 @@ def _fault(site: Site, rng: Rng, at_s: float) -> tuple[str, list[Event]]:
         *(lambda make=make: make(site, rng) for make in (_replay, _request, _crash, _rush, _heat)),
     ]
     name, event = choices[int(rng.integers(len(choices)))]()
-    events = [{"at_s": at_s} | event]
-    if "back" in event:  # a job that comes back: a second event
-        back = event.pop("back")
-        events = [{"at_s": at_s} | event, {"at_s": at_s + back.pop("after_s")} | back]
-    return name, events
+    return name, [{"at_s": at_s} | event]
 
 
 def _for_s(rng: Rng) -> float:
@@ -158,8 +154,7 @@ def _request(_: Site, rng: Rng) -> tuple[str, Event]:
 
 
 def _crash(_: Site, rng: Rng) -> tuple[str, Event]:
-    back = {"do": "training", "jobs": "largest", "to": 1.0, "over_s": 5.0, "after_s": _while_s(rng)}
-    return "largest job crashes and restarts", {"do": "training", "jobs": "largest", "to": 0.0, "back": back}
+    return "largest job crashes and restarts", {"do": "crash", "jobs": "largest", "restart_s": _while_s(rng)}
 
 
 def _rush(_: Site, rng: Rng) -> tuple[str, Event]:

@@ -29,7 +29,8 @@ from sim.lab.rivals import OBJECTIVES, Factory, factory_of
 from sim.lab.rivals.runner import Runner
 from sim.plant.base import DT_S
 from sim.plant.events import Scenario
-from sim.plant.plant import Plant, Truth
+from sim.plant.plant import Plant
+from sim.plant.truth import Truth
 
 PERIOD_S = 1.0
 LOOKS = round(PERIOD_S / DT_S)  # a second: status is read at 4 Hz

@@ -23,31 +23,26 @@ QUIET_SHARE = 0.002  # of all caps: moving less than this in a second is rest
 class Worked:
     """Work by class, from the plant: seconds at full speed, each rack's by the power of its GPUs, on average 1.
 
-    A training job with a dark rack stands still.
+    A crash takes back what it undoes, but not from before.
     """
 
     def __init__(self, plant: Plant) -> None:
         site, racks = plant.site, plant.network.racks
-        self._gang = racks.gang
-        self._training = plant.network.gangs.training
-        priority = np.zeros(len(self._training), dtype=np.int64)
+        priority = np.zeros(len(plant.network.gangs.racks), dtype=np.int64)
         priority[racks.gang] = [r.priority for r in site.racks]
         self._class = priority
-        self._racks = plant.network.gangs.racks
         gpu_w = racks.max_w - racks.other_w
-        self._worth: Floats = np.bincount(racks.gang, gpu_w / gpu_w.mean()) / self._racks
-        self._before = plant.jobs.work.copy()
+        self._worth: Floats = np.bincount(racks.gang, gpu_w / gpu_w.mean()) / plant.network.gangs.racks
+        self._before, self._asked_before = plant.jobs.work.copy(), plant.jobs.asked.copy()
         self.by_gang = np.zeros(len(priority))  # [G] rack seconds done
-        self._seconds = 0.0
+        self.asked_by_gang = np.zeros(len(priority))
 
     def take(self, plant: Plant) -> None:
         """Count one step."""
-        lit = np.bincount(self._gang, plant.jobs.power_w > 0.0, minlength=len(self._racks))
-        whole = ~self._training | (lit == self._racks)
-        done = np.where(whole, plant.jobs.work - self._before, 0.0)
-        self._before = plant.jobs.work.copy()
-        self.by_gang += done
-        self._seconds += DT_S
+        jobs = plant.jobs
+        self.by_gang = np.maximum(self.by_gang + jobs.work - self._before, 0.0)
+        self.asked_by_gang += jobs.asked - self._asked_before
+        self._before, self._asked_before = jobs.work.copy(), jobs.asked.copy()
 
     @property
     def done(self) -> Floats:
@@ -57,11 +52,12 @@ class Worked:
     @property
     def asked(self) -> Floats:
         """Work asked for by class [classes]."""
-        return np.bincount(self._class, self._worth * self._racks * self._seconds).astype(np.float64, copy=False)
+        return np.bincount(self._class, self._worth * self.asked_by_gang).astype(np.float64, copy=False)
 
     def worst_gang(self) -> float:
         """Least share of its work that any gang has done."""
-        return float((self.by_gang / np.maximum(self._racks * self._seconds, 1e-9)).min())
+        asked = self.asked_by_gang > 0.0
+        return float((self.by_gang[asked] / self.asked_by_gang[asked]).min(initial=1.0))
 
     def share(self) -> float:
         """Work done as a share of the work asked for."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from controller.frames import Frames
 from drivers.points import Floats
-from sim.lab.lockstep import LOOKS, PERIOD_S, LockStep
+from sim.lab.lockstep import LOOKS, LockStep
 from sim.lab.record import Record
 from sim.lab.trace import Trace
 from sim.plant.base import DT_S
@@ -51,12 +51,13 @@ class Scores:
         self._asked_over_s = 0.0  # when the site last stood above what was asked
         self._second_w: list[float] = []
         self._rate: list[float] = []  # work a second, share of all
-        self._peak_w = self._sum_w = self._work = 0.0  # of the second that runs
+        self._peak_w = self._sum_w = self._work = self._due = 0.0  # of the second that runs
         self._trace = Trace(COLUMNS, peaks=PEAKS, dips=("work",))
 
     def take(self, plant: Plant, frames: Frames | None) -> None:
         """One step of the plant."""
-        before = float(self._record.worked.done.sum())
+        worked = self._record.worked
+        done, asked = float(worked.done.sum()), float(worked.asked.sum())
         self._record.take(plant, frames)
         site_w, due_w = float(plant.elec.out_w[self._feed].sum()), self._incidents.due_w()
         self._site_j += site_w * DT_S
@@ -69,7 +70,8 @@ class Scores:
         if self._incidents.asked_w is not None and site_w > self._incidents.asked_w:
             self._asked_over_s = plant.t_s
         self._peak_w, self._sum_w = max(self._peak_w, site_w), self._sum_w + site_w
-        self._work += float(self._record.worked.done.sum()) - before
+        self._work += float(worked.done.sum()) - done
+        self._due += float(worked.asked.sum()) - asked
         self._steps += 1
         if self._steps % LOOKS == 0:
             self._second(plant, due_w)
@@ -80,14 +82,16 @@ class Scores:
         self._moves += int((np.abs(caps_w - self._caps_w) > MOVED * self._nameplate_w).sum())
         self._caps_w = caps_w.copy()
         self._serve(plant)
-        racks = len(self._nameplate_w)
         self._second_w.append(self._sum_w / LOOKS)
-        self._rate.append(self._work / (racks * PERIOD_S))
+        self._rate.append(max(self._work, 0.0) / max(self._due, 1e-9))
         self._trace.add(self._row(plant, due_w))
-        self._work = self._peak_w = self._sum_w = 0.0
+        self._work = self._due = self._peak_w = self._sum_w = 0.0
 
     def _serve(self, plant: Plant) -> None:
-        """An inference job's racks share its load: it serves at their mean speed, dark ones at none."""
+        """Requests count one by one; else a job's racks share its load, and it serves at their mean speed."""
+        if plant.requests is not None:
+            self._missed, self._asked = plant.requests.missed()
+            return
         racks = plant.network.gangs.racks
         speed = np.where(plant.jobs.power_w > 0.0, plant.jobs.speed, 0.0)
         served = np.bincount(plant.network.racks.gang, speed, minlength=len(racks)) / racks
@@ -185,7 +189,7 @@ def disturbances(scenario: Scenario) -> tuple[float, ...]:
     times = set()
     for event in scenario.events:
         if event.at_s > 0.0:
-            times |= {event.at_s, event.at_s + getattr(event, "over_s", 0.0), event.at_s + getattr(event, "for_s", 0.0)}
+            times |= {event.at_s + getattr(event, name, 0.0) for name in ("at", "over_s", "for_s", "restart_s")}
     return tuple(sorted(times))
 
 

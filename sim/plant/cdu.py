@@ -117,14 +117,14 @@ def exchange(hyd: Hydraulics, s: ThermalState, powered: Bools, mixed_w: Floats) 
                 film = hyd.cdu_film[c] * open_share**-FILM_EXPONENT + (1.0 - hyd.cdu_film[c]) * s.warm_film[c]
                 s.eps[c] = effectiveness(hyd.cdu_ua[c] / (film * least), least / max(c_hot, c_cold))
                 s.at_open[c] = open_share
-            q = s.eps[c] * least * (s.cdu_return_c[c] - s.loop_supply_c[loop])
+            q = s.eps[c] * least * (s.cdu_return_c[c] - s.arriving_c[loop])
         into_supply_w = c_hot * (s.cdu_return_c[c] - s.cdu_supply_c[c]) - q + PUMP_TO_COOLANT * s.cdu_w[c]
         supply = s.cdu_supply_c[c] + into_supply_w * DT_S / hyd.cdu_half_j_k[c]
         back = s.cdu_return_c[c] + mixed_w[c] * DT_S / hyd.cdu_half_j_k[c]
         stored += hyd.cdu_half_j_k[c] * ((supply - s.cdu_supply_c[c]) + (back - s.cdu_return_c[c]))
         s.cdu_supply_c[c], s.cdu_return_c[c], s.cdu_heat_w[c] = supply, back, q
         into_return_w = q + (1.0 - PUMP_TO_COOLANT) * s.cdu_w[c]
-        s.mix_w[loop] += into_return_w + c_cold * (s.loop_supply_c[loop] - s.loop_return_c[loop])
+        s.mix_w[loop] += into_return_w + c_cold * (s.arriving_c[loop] - s.loop_return_c[loop])
         target = _pump_target(hyd, s, c) if powered[c] else 0.0
         tau = PUMP_UP_S if powered[c] else PUMP_DOWN_S
         s.cdu_flow_lpm[c] += (target - s.cdu_flow_lpm[c]) * DT_S / tau

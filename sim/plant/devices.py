@@ -13,8 +13,7 @@ from drivers.inventory import Inventory, Slab
 from drivers.points import Floats, Ints
 from sim.plant.base import DT_S, KERNEL, Bools, PlantError, ints
 from sim.plant.beside import Beside
-from sim.plant.director import Faults
-from sim.plant.errors import Errors
+from sim.plant.errors import Errors, Faults
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
 

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from drivers.points import Floats, Ints
+from drivers.points import Ints
 from drivers.site.model import Site
-from sim.plant.base import DT_S, Bools, PlantError
+from sim.plant.base import DT_S, PlantError
+from sim.plant.crashes import crash
 from sim.plant.electrical import ElecState
-from sim.plant.errors import Errors
+from sim.plant.errors import Errors, Faults
 from sim.plant.events import (
     CoolingTrip,
+    Crash,
     DeviceFault,
+    GeneratorFails,
     HeatWave,
     IgnoreCaps,
     Inference,
@@ -27,51 +30,12 @@ from sim.plant.events import (
     StorageTrip,
     Training,
 )
+from sim.plant.gensets import Gensets
 from sim.plant.jobs import JobState
 from sim.plant.network import Network
+from sim.plant.ramp import Ramp
 from sim.plant.thermal import ThermalState
 from sim.plant.weather import Year, draw_year, read_year
-
-
-@dataclass
-class Faults:
-    """What is wrong with devices now, by position; True is faulty."""
-
-    silent: Bools  # [devices]
-    frozen: Bools
-    sentinel: Bools
-    gateway_silent: Bools  # [gateways]
-    ignores_caps: Bools  # [R]
-
-
-@dataclass
-class Ramp:
-    """Straight lines, one per element: from `start` at `at_s` to `end` over `over_s`; arrays of one shape."""
-
-    start: Floats
-    end: Floats
-    at_s: Floats
-    over_s: Floats
-    done_s: float = 0.0  # all have arrived
-
-    @classmethod
-    def at_rest(cls, value: Floats) -> "Ramp":
-        """Stays where it is."""
-        return cls(value.copy(), value.copy(), np.zeros(len(value)), np.zeros(len(value)))
-
-    def value(self, t_s: float) -> Floats:
-        """Where each line is at `t_s`."""
-        if t_s >= self.done_s:
-            return self.end
-        gone = np.clip((t_s - self.at_s) / np.maximum(self.over_s, 1e-9), 0.0, 1.0)
-        result: Floats = self.start + (self.end - self.start) * np.where(self.over_s > 0.0, gone, 1.0)
-        return result
-
-    def turn(self, which: Ints | slice, to: float, at_s: float, over_s: float) -> None:
-        """From where they are at `at_s`, move to `to`."""
-        self.start[which] = self.value(at_s)[which]
-        self.end[which], self.at_s[which], self.over_s[which] = to, at_s, over_s
-        self.done_s = max(self.done_s, at_s + over_s)
 
 
 @dataclass
@@ -84,6 +48,7 @@ class Director:
     jobs: JobState
     elec: ElecState
     thermal: ThermalState
+    gensets: Gensets
     rng: np.random.Generator
     rise_k: float = 0.0
     faults: Faults = field(init=False)
@@ -156,6 +121,10 @@ class Director:
     def _start(self, event: PlantEvent) -> None:
         if isinstance(event, Training | Inference):
             self._steer(event)
+        elif isinstance(event, Crash):
+            gangs = self._gangs(event)
+            self.jobs.restart_s[gangs] = event.restart_s
+            crash(self.jobs, gangs)
         elif isinstance(event, HeatWave):
             self._heat.turn(slice(None), event.rise_k, event.at_s, event.over_s)
         else:
@@ -180,7 +149,18 @@ class Director:
             self.put(self._unit(event), in_service=not on)
         elif isinstance(event, StorageTrip):
             self.elec.storage_ok[self._storage(event)] = not on
-        elif isinstance(event, DeviceFault):
+        elif isinstance(event, GeneratorFails):
+            self.gensets.fails[self._generator(event)] = on
+        elif isinstance(event, Sag):
+            self.elec.source[self._sagging(event)] = event.to if on else 1.0
+        elif isinstance(event, Leak):
+            self._leak(event, on=on)
+        else:
+            self._mislead(event, on=on)
+
+    def _mislead(self, event: PlantEvent, *, on: bool) -> None:
+        """What befalls devices and agents."""
+        if isinstance(event, DeviceFault):
             getattr(self.faults, event.how)[self._devices(event)] = on
         elif isinstance(event, IgnoreCaps):
             self.faults.ignores_caps[self._drawn[event]] = on
@@ -190,10 +170,6 @@ class Director:
                 self.errors.start(which, e.at_s, e.drift_per_h, e.drift_k_per_h, e.lag_s, e.step)
             else:
                 self.errors.end(which)
-        elif isinstance(event, Leak):
-            self._leak(event, on=on)
-        elif isinstance(event, Sag):
-            self.elec.source[self._sagging(event)] = event.to if on else 1.0
         elif isinstance(event, SlowActuators):
             racks, slow = self._drawn[event], 1.0 - math.exp(-DT_S / event.settle_s)
             self.network.racks.settle[racks] = slow if on else self._settle[racks]
@@ -202,7 +178,7 @@ class Director:
 
     def _check(self, event: PlantEvent) -> None:
         """PlantError when the site has nothing that the event could mean."""
-        if isinstance(event, Training | Inference):
+        if isinstance(event, Training | Inference | Crash):
             self._gangs(event)
         elif isinstance(event, Outage):
             self._node(event)
@@ -216,12 +192,15 @@ class Director:
             self._sagging(event)
         elif isinstance(event, Leak):
             self._leaking(event)
+        elif isinstance(event, GeneratorFails):
+            self._generator(event)
         elif event.do == "gateway_silent" and event.nth >= len(self.site.gateways):
             raise PlantError(f"{event.do}: the site has {len(self.site.gateways)} gateways, no number {event.nth}")
 
-    def _gangs(self, event: Training | Inference) -> Ints:
+    def _gangs(self, event: Training | Inference | Crash) -> Ints:
         gangs, names = self.network.gangs, self.network.gang_names
-        of_kind = np.flatnonzero(gangs.training == (event.do == "training"))
+        kind = "inference" if isinstance(event, Inference) else "training"
+        of_kind = np.flatnonzero(gangs.training == (kind == "training"))
         if event.jobs == "all":
             return of_kind
         if event.jobs == "largest" and len(of_kind):
@@ -229,7 +208,7 @@ class Director:
             return of_kind[[np.argmax(gpus[of_kind])]]
         found = np.array([g for g in of_kind if names[g] == event.jobs], dtype=np.int64)
         if not len(found):
-            raise PlantError(f"{event.do}: the site has no {event.do} job {event.jobs}")
+            raise PlantError(f"{event.do}: the site has no {kind} job {event.jobs}")
         return found
 
     def _leaking(self, event: Leak) -> int:
@@ -253,6 +232,11 @@ class Director:
         if not found:
             raise PlantError(f"sag: the site has no feed {event.id or f'number {event.nth}'}")
         return np.array(found, dtype=np.int64)
+
+    def _generator(self, event: GeneratorFails) -> int:
+        if event.nth >= len(self.site.generators):
+            raise PlantError(f"generator_fails: the site has no generator number {event.nth}")
+        return event.nth
 
     def _node(self, event: Outage) -> int:
         above = {p for n in self.site.nodes if n.kind == event.feeding for p in self.site.ancestors(n.id)}

@@ -24,6 +24,9 @@ class ElecState(NamedTuple):
     order: Ints  # [N] farthest from a feed first
     source: Floats  # [N] voltage of feeds, per unit; 1 but in a sag
     gap_s: Floats  # [N] left of the pause before a bus is back on its own source
+    running: Bools  # [N] False for a generator that stands
+    root: Ints  # [N] the generator that it hangs on, -1: none
+    taken: Floats  # [N] share of a UPS's input that comes from its source, the rest from its battery
     live: Bools  # [N] has voltage at its output
     on_battery: Bools  # [N] UPS without input
     battery_j: Floats  # [N] left in each UPS
@@ -58,6 +61,7 @@ class Flow(NamedTuple):
     """Totals of one step [W]."""
 
     site_w: float  # sum of the feeds
+    generator_w: float
     loss_w: float
     load_w: float
     battery_w: float  # from UPS batteries, recharge negative
@@ -76,6 +80,9 @@ def start_electrical(tree: Tree, battery_s: float) -> ElecState:
         order=tree.up_order.copy(),
         source=np.ones(n),
         gap_s=np.zeros(n),
+        running=(tree.parent >= 0) | tree.is_feed,
+        root=np.full(n, -1),
+        taken=np.ones(n),
         live=np.ones(n, dtype=bool),
         on_battery=np.zeros(n, dtype=bool),
         battery_j=full.copy(),
@@ -117,7 +124,7 @@ def energise(tree: Tree, s: ElecState) -> None:
         if s.via[i] >= 0:
             s.on_battery[i], s.live[i] = False, s.live[s.via[i]]
             continue
-        fed = tree.is_feed[i] or s.live[tree.parent[i]]
+        fed = s.running[i] if tree.parent[i] < 0 else s.live[tree.parent[i]]
         if tree.is_ups[i] and s.volt2[tree.parent[i]] < UPS_LEAST**2:
             fed = False
         s.on_battery[i] = tree.is_ups[i] and s.in_service[i] and not fed and s.battery_j[i] > 0.0
@@ -211,7 +218,7 @@ def flow(
     for i in range(len(own_w)):
         own_var[i] = VAR_PER_W * own_w[i]
     storage_error = _storage(tree, s, own_w)
-    site_w, loss_w, battery_w = 0.0, 0.0, 0.0
+    site_w, generator_w, loss_w, battery_w = 0.0, 0.0, 0.0, 0.0
     for i in s.order:
         out, var = own_w[i], own_var[i]
         if s.via[i] >= 0:  # through the tie: neither its meter nor its losses see it
@@ -232,14 +239,20 @@ def flow(
         s.loss_w[i] = loss
         loss_w += loss
         into = out + loss
-        if tree.is_feed[i]:
-            site_w += into
+        if tree.parent[i] < 0:
+            site_w += into if tree.is_feed[i] else 0.0
+            generator_w += 0.0 if tree.is_feed[i] else into
             continue
         if s.on_battery[i]:
             battery_w += into
             s.battery_j[i] = max(0.0, s.battery_j[i] - into * DT_S)
             continue
-        missing = s.battery_max_j[i] - s.battery_j[i]
+        if s.taken[i] < 1.0:
+            helped = min((1.0 - s.taken[i]) * into, s.battery_j[i] / DT_S)
+            battery_w += helped
+            s.battery_j[i] -= helped * DT_S
+            into -= helped
+        missing = s.battery_max_j[i] - s.battery_j[i] if s.root[i] < 0 else 0.0
         if missing > 0.0 and s.live[i]:
             charge = min(UPS_RECHARGE_SHARE * tree.rated_w[i], missing / DT_S)
             s.battery_j[i] += charge * DT_S
@@ -248,6 +261,6 @@ def flow(
         own_w[tree.parent[i]] += into
         own_var[tree.parent[i]] += VAR_PER_W * into if tree.is_ups[i] else into_var
     used = rack_w.sum() + cdu_w.sum() + unit_w.sum() + load_w + loss_w
-    given = site_w + battery_w + s.storage_w.sum()
+    given = site_w + generator_w + battery_w + s.storage_w.sum()
     residual = (abs(given - used) + storage_error / DT_S) / max(used, 1e3)
-    return Flow(site_w, loss_w, load_w, battery_w, residual)
+    return Flow(site_w, generator_w, loss_w, load_w, battery_w, residual)

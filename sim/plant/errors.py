@@ -1,8 +1,22 @@
-"""Instruments that are wrong without being broken: they drift, follow late, or show coarse steps."""
+"""Instruments that are broken, and those that are only wrong: they drift, follow late, or show coarse steps."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from drivers.points import Floats, Ints
+from sim.plant.base import Bools
+
+
+@dataclass
+class Faults:
+    """What is wrong with devices now, by position; True is faulty."""
+
+    silent: Bools  # [devices]
+    frozen: Bools
+    sentinel: Bools
+    gateway_silent: Bools  # [gateways]
+    ignores_caps: Bools  # [R]
 
 
 class Errors:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from drivers.site.model import NodeKind
-from sim.plant.event_model import Count, EventModel, Nth, Seconds
+from sim.plant.event_model import RESTART_S, Count, EventModel, Nth, Seconds
 from sim.plant.lab_events import LAB_ACTIONS, LabEvent
 from sim.plant.outcome import Outcome
 from sim.plant.weather import Climate
@@ -35,6 +35,15 @@ class Inference(EventModel):
     jobs: str = "all"
     to: Annotated[float, Field(ge=0, le=2)]
     over_s: Seconds = 0.0
+
+
+class Crash(EventModel):
+    """Training jobs crash: they lose what they did since their last checkpoint and stand while they start again."""
+
+    do: Literal["crash"]
+    at_s: Seconds
+    jobs: str = "largest"
+    restart_s: Annotated[float, Field(ge=0, le=3600)] = RESTART_S
 
 
 class HeatWave(EventModel):
@@ -146,6 +155,15 @@ class SensorError(EventModel):
     count: Count = 1  # evenly over the site
 
 
+class GeneratorFails(EventModel):
+    """A generator does not start, however often it tries."""
+
+    do: Literal["generator_fails"]
+    at_s: Seconds
+    for_s: Seconds = 0.0
+    nth: Nth = 0
+
+
 class Sag(EventModel):
     """The utility's voltage falls to `to` of nominal at feeds: one by its id, the nth, or all."""
 
@@ -160,6 +178,7 @@ class Sag(EventModel):
 ACTIONS: dict[str, type[EventModel]] = {
     "training": Training,
     "inference": Inference,
+    "crash": Crash,
     "weather": HeatWave,
     "outage": Outage,
     "cooling_trip": CoolingTrip,
@@ -168,6 +187,7 @@ ACTIONS: dict[str, type[EventModel]] = {
     "gateway_silent": GatewaySilent,
     "ignore_caps": IgnoreCaps,
     "slow_actuators": SlowActuators,
+    "generator_fails": GeneratorFails,
     "sag": Sag,
     "leak": Leak,
     "sensor_error": SensorError,
@@ -176,6 +196,7 @@ ACTIONS: dict[str, type[EventModel]] = {
 PlantEvent = (
     Training
     | Inference
+    | Crash
     | HeatWave
     | Outage
     | CoolingTrip
@@ -184,6 +205,7 @@ PlantEvent = (
     | GatewaySilent
     | IgnoreCaps
     | SlowActuators
+    | GeneratorFails
     | Sag
     | Leak
     | SensorError
@@ -202,6 +224,18 @@ class Weather(EventModel):
     start_day: Annotated[float, Field(ge=0, lt=366)] = 196.0  # of the year, where it is a year's
 
 
+class Requests(EventModel):
+    """Inference is made of requests, like those of Azure's coding service or of a trace in a file (CSV, as Azure's).
+
+    The share of nameplate that an inference event asks for is then that of what its racks can serve, in the mean.
+    """
+
+    source: Literal["azure_code"] = "azure_code"
+    file: str = ""
+    late_s: Annotated[float, Field(gt=0, le=600)] = 2.0  # MLPerf's limit to the first token of a 70 B model
+    patience_s: Annotated[float, Field(gt=0, le=600)] = 30.0  # then whoever asked gives up
+
+
 class Scenario(EventModel):
     """A named timeline. Events at 0 s are the starting state: their ramps are already over."""
 
@@ -209,6 +243,7 @@ class Scenario(EventModel):
     title: str
     start_hour: Annotated[float, Field(ge=0, lt=24)] = 14.0
     weather: Weather = Weather()
+    requests: Requests | None = None  # none: inference is a demand, not a queue
     inference_daily: Annotated[float, Field(ge=0, lt=1)] = 0.25  # amplitude of the daily shape, peak at 20 h
     ups_battery_s: Annotated[float, Field(ge=0)] | None = None  # ride-through at rating, else the site's
     lasts_s: Annotated[float, Field(ge=1)] = 600.0  # a shorter run need not show the outcome

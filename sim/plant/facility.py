@@ -83,7 +83,7 @@ def _able(hyd: Hydraulics, s: ThermalState, u: int, spread: float, dry_c: float,
         return 0.0
     ntu = float(hyd.unit_ntu[u]) * share**-WATER_SIDE
     w_k = share * float(hyd.unit_w_k[u])
-    return (1.0 - math.exp(-ntu)) * w_k * max(0.0, float(s.loop_return_c[loop]) - air_c)
+    return (1.0 - math.exp(-ntu)) * w_k * max(0.0, float(s.returning_c[loop]) - air_c)
 
 
 @ALLOCATING
@@ -119,12 +119,12 @@ def reject(hyd: Hydraulics, s: ThermalState, powered: Bools, dry_c: float, wet_c
     stored = 0.0
     for k in range(len(hyd.loop_set_c)):
         w_k = s.loop_flow_lpm[k] * hyd.loop_w_lpm_k[k]
-        wish = max(0.0, w_k * (s.loop_return_c[k] - hyd.loop_set_c[k]))
+        wish = max(0.0, w_k * (s.returning_c[k] - hyd.loop_set_c[k]))
         s.rejecting_w[k] += (wish - s.rejecting_w[k]) * DT_S / REJECTION_TAU_S
         q = min(s.rejecting_w[k], free[k] + cold[k])
         s.loop_heat_w[k] = q
         half = hyd.loop_half_j_k[k]
-        supply = s.loop_supply_c[k] + (w_k * (s.loop_return_c[k] - s.loop_supply_c[k]) - q) * DT_S / half
+        supply = s.loop_supply_c[k] + (w_k * (s.returning_c[k] - s.loop_supply_c[k]) - q) * DT_S / half
         back = s.loop_return_c[k] + s.mix_w[k] * DT_S / half
         stored += half * ((supply - s.loop_supply_c[k]) + (back - s.loop_return_c[k]))
         s.loop_supply_c[k], s.loop_return_c[k] = supply, back

@@ -38,7 +38,8 @@ class Hydraulics(NamedTuple):
     loop_set_c: Floats  # [L]
     loop_flow_lpm: Floats
     loop_w_lpm_k: Floats
-    loop_half_j_k: Floats
+    loop_half_j_k: Floats  # without its pipes
+    loop_pipe_l: Floats  # in the supply pipe, and as much in the return
     unit_kind: Ints  # [U] PUMP, CHILLER, DRY_COOLER, TOWER
     unit_loop: Ints
     unit_capacity: Floats
@@ -92,7 +93,8 @@ def compile_hydraulics(site: Site) -> Hydraulics:
         loop_set_c=np.array([x.supply_c for x in loops]),
         loop_flow_lpm=loop_flow,
         loop_w_lpm_k=loop_w_k,
-        loop_half_j_k=0.5 * np.array([x.volume_l for x in loops]) * loop_w_k * 60.0,
+        loop_half_j_k=np.array([0.5 * x.volume_l - x.pipe_l for x in loops]) * loop_w_k * 60.0,
+        loop_pipe_l=np.array([x.pipe_l for x in loops], dtype=float),
         unit_kind=ints(UNIT_KINDS[u.kind] for u in units),
         unit_loop=ints(loop_index[u.loop] for u in units),
         unit_capacity=_unit_floats(units, "capacity"),

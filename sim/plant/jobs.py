@@ -12,6 +12,7 @@ import numpy as np
 
 from drivers.points import Floats
 from sim.plant.base import DT_S, KERNEL, Bools
+from sim.plant.event_model import RESTART_S
 from sim.plant.network import Gangs, Racks
 
 LEAST_FREQUENCY = 0.05
@@ -34,10 +35,18 @@ class JobState(NamedTuple):
     checkpoint_s: Floats
     checkpoint_at_s: Floats  # phase of the checkpoints
     checkpoint_share: Floats  # [G] draw meanwhile, of the plateau
+    restart_s: Floats  # [G] after a crash
     compute_share: Floats  # [G] a of the work law
     phase: Floats  # [G] periods done
     pace: Floats  # [G] 0..1
-    work: Floats  # [G] rack seconds at full speed
+    work: Floats  # [G] rack seconds at full speed, less what crashes have undone
+    asked: Floats  # [G] the same, of what was to be done
+    saved: Floats  # [G] work at the last checkpoint, 0 at the start
+    undone: Floats  # [G] by crashes
+    down_s: Floats  # [G] left of a restart
+    rate: Floats  # [G] share of its full rate that a job on requests wants to run at (requests.py); -1: no requests
+    level: Floats  # [G] what that takes, from idle to nameplate
+    serving: Floats  # [G] speed of an inference job's working racks together
     burst: Floats  # [G] extra share, decays
     spread: Floats  # [R] of the rack's plateau, 0..
     lead: Floats  # [R] phase against its gang
@@ -65,10 +74,18 @@ def start_jobs(racks: Racks, gangs: Gangs, rng: np.random.Generator) -> JobState
         checkpoint_s=np.full(g, 10.0),
         checkpoint_at_s=rng.uniform(0.0, 1.0, g),
         checkpoint_share=np.full(g, CHECKPOINT_SHARE),
+        restart_s=np.full(g, RESTART_S),
         compute_share=rng.uniform(0.6, 0.78, g),
         phase=rng.uniform(0.0, 1.0, g),
         pace=np.ones(g),
         work=np.zeros(g),
+        asked=np.zeros(g),
+        saved=np.zeros(g),
+        undone=np.zeros(g),
+        down_s=np.zeros(g),
+        rate=np.full(g, -1.0),
+        level=np.zeros(g),
+        serving=np.zeros(g),
         burst=np.zeros(g),
         spread=rng.uniform(0.0, 0.014, n),  # node-to-node sd of 0.7 % (FACTS P.3) is 0.4 % here, per rack of 8
         lead=rng.normal(0.0, 0.01, n),
@@ -165,9 +182,11 @@ def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, wanted: Floats) 
         g = racks.gang[r]
         other_w, most_w, idle_w = racks.other_w[r], racks.max_w[r], racks.idle_w[r]
         warm = wanted[r] / racks.gpus[r]
-        share = s.share[g] * (1.0 + s.spread[r])
+        share = 0.0 if s.down_s[g] > 0.0 else s.share[g] * (1.0 + s.spread[r])
         if not gangs.training[g]:
             share = s.share[g] * day * (1.0 + s.burst[g])
+            if s.rate[g] >= 0.0:
+                share = (idle_w + s.level[g] * (most_w - idle_w)) / most_w
             wish_w = other_w + ((share + s.noise[r]) * most_w - other_w) * warm
             s.demand_w[r] = min(max(wish_w, idle_w), most_w)
         s.plateau_w[r] = min(max(other_w + (share * most_w - other_w) * warm, idle_w), most_w)
@@ -175,9 +194,9 @@ def demand(racks: Racks, gangs: Gangs, s: JobState, day: float, wanted: Floats) 
 
 @KERNEL
 def _pace(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats) -> None:
-    """A gang runs at the pace of its slowest living rack, and waits while one of them is shed."""
+    """A gang runs at the pace of its slowest living rack, and waits while one of them is shed or it starts again."""
     for g in range(len(s.pace)):
-        s.pace[g] = 1.0
+        s.pace[g] = 0.0 if s.down_s[g] > 0.0 else 1.0
     for r in range(len(racks.gang)):
         if powered[r] and not s.dead[r] and gangs.training[racks.gang[r]]:
             speed = 0.0 if hold_w[r] < np.inf else s.speed[r]
@@ -194,6 +213,7 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats
     _pace(racks, gangs, s, powered, hold_w)
     for g in range(len(gangs.racks)):
         s.pause[g] = _checkpoint(s, g, t_s) if gangs.training[g] else 0.0
+        s.serving[g] = 0.0
     for r in range(len(racks.gang)):
         g = racks.gang[r]
         want = s.plateau_w[r]
@@ -212,7 +232,7 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats
         else:
             power = min(s.demand_w[r], reach_w[r])
             works = powered[r] and not s.dead[r] and hold_w[r] == np.inf
-            s.work[g] += s.speed[r] * DT_S if works else 0.0
+            s.serving[g] += s.speed[r] if works else 0.0
         power = min(max(power, racks.idle_w[r]), hold_w[r])
         s.power_w[r] = power if powered[r] and not s.dead[r] else 0.0
     for g in range(len(gangs.racks)):
@@ -220,3 +240,8 @@ def draw(racks: Racks, gangs: Gangs, s: JobState, powered: Bools, hold_w: Floats
             pace = s.pace[g] * (1.0 - s.pause[g])
             s.phase[g] = (s.phase[g] + s.pace[g] * DT_S / s.period_s[g]) % 1.0
             s.work[g] += pace * DT_S * gangs.racks[g]
+            s.down_s[g] = max(0.0, s.down_s[g] - DT_S)
+        elif s.rate[g] < 0.0:
+            s.work[g] += s.serving[g] * DT_S
+        if s.rate[g] < 0.0:
+            s.asked[g] += DT_S * gangs.racks[g]

@@ -30,8 +30,8 @@ class Tree(NamedTuple):
     """
 
     up_order: Ints  # [N] children before parents
-    parent: Ints  # [N], -1 for a feed
-    is_feed: Bools
+    parent: Ints  # [N], -1 for a feed and a generator
+    is_feed: Bools  # of the utility
     is_ups: Bools
     eco: Bools  # UPS on bypass while the supply is good
     c0: Floats
@@ -91,7 +91,7 @@ LOSS_PARTS = {"transformer": (0.2, 0.0, 0.8), "substation": (0.2, 0.0, 0.8), "up
 # Series reactance, per unit on the rating. Transformers: the usual 5.75 % of the C57.12 series at 480 V and 8 % of a
 # substation's; conductors: as large as their resistance.
 REACTANCE = {"transformer": 0.0575, "substation": 0.08}
-NO_LOSS = ("utility_feed", "pdu")  # metered at the site's edge; cords are short
+NO_LOSS = ("utility_feed", "generator", "pdu")  # metered at the site's edge or the set's own terminals; short cords
 
 
 class Network(NamedTuple):
@@ -147,7 +147,7 @@ def _tree(site: Site) -> Tree:
     return Tree(
         up_order=np.argsort(-_depth(site), kind="stable"),
         parent=np.array([index[n.parent] if n.parent else -1 for n in nodes]),
-        is_feed=np.array([not n.parent for n in nodes]),
+        is_feed=np.array([n.kind == "utility_feed" for n in nodes]),
         is_ups=np.array([n.kind == "ups" for n in nodes]),
         eco=np.array([n.kind == "ups" and n.eco for n in nodes]),
         c0=parts[:, 0] * loss_share * rated,

@@ -1,7 +1,7 @@
 """The plant as one object: a step of physics, leases in, truth and measurements out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,64 +10,27 @@ from drivers.lease import Ints, Lease, Report
 from drivers.points import Floats
 from drivers.profile import Profile
 from drivers.site.model import Site
-from sim.plant import electrical, gpus, jobs, protection, shedding, switches, thermal
+from sim.plant import electrical, gensets, gpus, jobs, protection, shedding, switches, thermal
 from sim.plant.agents import Agents
+from sim.plant.arrivals import AZURE_CODE, read_source
 from sim.plant.base import DT_S, Bools, PlantError
 from sim.plant.devices import Sensors
 from sim.plant.director import Director
 from sim.plant.events import Scenario
 from sim.plant.hydraulics import CHILLER
 from sim.plant.network import compile_network
+from sim.plant.nvml import Nvml, seen_w
 from sim.plant.powered import Powered
 from sim.plant.readings import Readings
+from sim.plant.requests import Requests
 from sim.plant.sags import CHILLER_RESTART_S, DRIVE_RESTART_S, Dropouts
 from sim.plant.step import power_step, thermal_step, work_step
 from sim.plant.supplies import supply_loss_w
+from sim.plant.truth import Truth
 
 WARM_UP_STEPS = 2400
 STIR_STEPS = round(jobs.STIR_S / DT_S)
 BALANCE = 1e-9  # relative; beyond it the plant stops rather than lie
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What really is, at the end of a step; powers are means over the step."""
-
-    t_s: float
-    site_power_w: float  # at the utility meters
-    it_power_w: float  # racks
-    supply_loss_w: float  # of that, lost in the racks' power supplies
-    cooling_w: float  # facility pumps, heat rejection, CDU pumps fed apart from racks
-    losses_w: float
-    load_w: float  # uncapped loads
-    battery_w: float  # out of UPS batteries
-    storage_w: float  # + is discharge
-    demand_w: float  # of all racks, uncapped, this step
-    handed_out_w: float  # sum of min(cap, demand at the job's plateau) over racks, plus cooling, losses and loads
-    rack_w: Floats  # [R]
-    plateau_w: Floats  # [R] demand at the job's plateau
-    cap_w: Floats  # [R] in force at the agents
-    node_w: Floats  # [N] at each node's output
-    feed_w: dict[str, float]
-    worst_node: str  # nearest to or furthest beyond its derated rating
-    worst_load: float  # its load as a share of that, 1 is full
-    trips: int  # all time
-    tripped: tuple[str, ...]  # nodes that their own protection has opened and nobody has closed
-    trip_state_max: float  # furthest on its way to a trip, of the nodes in service: 0 cold, 1 open
-    worst_trip_node: str
-    least_trip_s: float  # shortest time that any of them stays closed at the load it has now
-    throttled: int  # racks of which a GPU throttles by heat, now
-    shut_down: int  # racks of which a GPU has shut itself down by heat, all time
-    gpus_throttled: int  # now
-    gpus_shut_down: int  # all time
-    hottest_gpu_c: float
-    shed: int  # racks on a rung of the shed ladder or starting again after one, now
-    hottest_loop: str
-    hottest_loop_c: float  # return
-    loop_supply_c: Floats  # [L]
-    cdu_supply_c: Floats  # [C]
-    dry_bulb_c: float
-    work: float  # rack seconds at full speed, all time
 
 
 class Plant:
@@ -92,15 +55,17 @@ class Plant:
         self.network = compile_network(site)
         n = self.network
         root = np.random.default_rng(seed)
-        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng = root.spawn(6)
+        self._rng, job_rng, sensor_rng, gpu_rng, curve_rng, fault_rng, request_rng, genset_rng, nvml_rng = root.spawn(9)
         battery_s = scenario.ups_battery_s
         self.elec = electrical.start_electrical(n.tree, site.control.ups_battery_s if battery_s is None else battery_s)
         self.ties = switches.compile_ties(site)
+        self.gensets = gensets.compile_gensets(site, genset_rng)
         self.thermal = thermal.start_thermal(n.racks, n.hydraulics)
         self.jobs = jobs.start_jobs(n.racks, n.gangs, job_rng)
         self.shedding = shedding.start_shedding(n.racks)
         self.agents = Agents(site, start_s, boot=boot, seed=seed)
-        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, fault_rng)
+        self.director = Director(site, scenario, n, self.jobs, self.elec, self.thermal, self.gensets, fault_rng)
+        self.requests = self._requests(request_rng)
         self.paths = electrical.start_paths(n.tree, n.racks, n.hydraulics)
         self._caps: Floats = self.agents.step(start_s)
         self._history = np.tile(self._caps, (int(n.racks.delay_steps.max(initial=0)) + 1, 1))
@@ -117,7 +82,8 @@ class Plant:
         restart_s = np.where(hyd.unit_kind == CHILLER, CHILLER_RESTART_S, DRIVE_RESTART_S)
         self._unit_drops = Dropouts(hyd.unit_fed_ptr, hyd.unit_fed, restart_s)
         self._restless, self._seen = True, b""
-        self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0)
+        self._flow = electrical.Flow(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._nvml = Nvml(n.racks, nvml_rng)
         self.readings = Readings(site, n, self.elec, self.thermal, sensor_rng)
         worst = self.readings.worst_phase()
         self.protections = protection.compile_protections(site, n.tree.rated_w, worst, curve_rng)
@@ -156,7 +122,7 @@ class Plant:
         rack_w = self.jobs.power_w
         heat_off = thermal_step(n.racks, n.hydraulics, self.thermal, rack_w, cdu_on, unit_on, self._mixed, dry_c, wet_c)
         self._flow, trips = power_step(
-            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, rack_w, self.thermal
+            n.tree, n.hydraulics, n.racks, self.elec, self.paths, self.protections, self.gensets, rack_w, self.thermal
         )
         if not (heat_off <= BALANCE and self._flow.residual <= BALANCE):
             raise PlantError(f"energy at {t_s} s: heat off by {heat_off:.1e}, power by {self._flow.residual:.1e}")
@@ -178,8 +144,17 @@ class Plant:
         n, seen = self.network, self.elec.in_service.tobytes() + self.elec.source.tobytes()
         if self._restless or seen != self._seen:
             self._seen = seen
-            self._restless = switches.supply(n.tree, self.ties, self.elec)
+            self._restless = switches.supply(n.tree, self.ties, self.gensets, self.elec)
             electrical.route(n.racks, n.hydraulics, self.elec.live, self.paths)
+
+    def _requests(self, rng: np.random.Generator) -> Requests | None:
+        asked = self.scenario.requests
+        if asked is None:
+            return None
+        source = read_source(Path(asked.file)) if asked.file else AZURE_CODE
+        self.director.apply(0.0)
+        day = self.director.day(0.0)
+        return Requests(self.site, self.network, self.jobs, source, asked.late_s, asked.patience_s, day=day, rng=rng)
 
     def _warm_up(self) -> None:
         """Bring the water to the working point of the first step, as if the plant had run for ten minutes."""
@@ -200,6 +175,8 @@ class Plant:
         if self._steps % STIR_STEPS == 0:
             shock, start = self._rng.standard_normal(len(self.site.racks)), self._rng.random(len(n.gang_names))
             jobs.stir(n.racks, n.gangs, s, shock, start)
+        if self.requests is not None:
+            self.requests.arrive(s, self.director.day(t_s))
         work_step(
             n.racks,
             n.gangs,
@@ -217,6 +194,8 @@ class Plant:
             self.director.day(t_s),
             t_s,
         )
+        if self.requests is not None:
+            self.requests.serve(s)
 
     def accept_lease(self, lease: Lease) -> Ints:
         """Hand a lease to its group's agents now; a Refusal per rack (drivers.lease), empty for no group of ours."""
@@ -228,7 +207,7 @@ class Plant:
 
     def reports(self, part: int = 0, parts: int = 1) -> Iterator[Report]:
         """What the agents say now, a message per lease group; or only every `parts`-th group from `part` on."""
-        return self.agents.reports(self.readings.rack_mean_w(), part, parts, self._gpu_w())
+        return self.agents.reports(self._agents_w(), part, parts, self._gpu_w())
 
     def write(self, thing: str, point: str, value: float) -> bool:
         """Take a set-point for a CDU (`flow_target_lpm`, `supply_target_c`) or storage (`power_set_w`, + discharge)."""
@@ -245,14 +224,21 @@ class Plant:
 
     def measure(self) -> Floats:
         """What every device shows now, by point slot; NaN where it shows a sentinel [points]."""
-        return self.sensors.measure(self._steps, self.agents.columns(self.readings.rack_mean_w()), self._gpu_w())
+        return self.sensors.measure(self._steps, self.agents.columns(self._agents_w()), self._gpu_w())
+
+    def _agents_w(self) -> Floats:
+        """What the agents measure at their racks [R, W]."""
+        newest_w, gone_w = self.readings.rack_edges_w()
+        return seen_w(self.readings.rack_mean_w(), newest_w, gone_w, self._nvml.rack_s)
 
     def _gpu_w(self) -> Floats | None:
         """What the agents measure at each GPU [R, most], NaN where a rack has fewer; None with leaf rack."""
         if not self._own_caps:
             return None
         racks = self.network.racks
-        power_w = gpus.gpu_power_w(racks, self.gpus, self.readings.rack_mean_w(), self.thermal.silicon_c)
+        edges = (self.readings.rack_mean_w(), *self.readings.rack_edges_w())
+        mean_w, newest_w, gone_w = (gpus.gpu_power_w(racks, self.gpus, w, self.thermal.silicon_c) for w in edges)
+        power_w = seen_w(mean_w, newest_w, gone_w, self._nvml.gpu_s)
         return gpus.by_rack(racks, np.rint(power_w))
 
     def gpu_power_w(self) -> Floats:
@@ -285,6 +271,7 @@ class Plant:
             losses_w=flow.loss_w,
             load_w=flow.load_w,
             battery_w=flow.battery_w,
+            generator_w=flow.generator_w,
             storage_w=float(self.elec.storage_w.sum()),
             demand_w=float(s.demand_w.sum()),
             handed_out_w=handed_out + cooling_w + flow.loss_w + flow.load_w,
@@ -312,4 +299,6 @@ class Plant:
             cdu_supply_c=self.thermal.cdu_supply_c.copy(),
             dry_bulb_c=self.director.weather_c(self.t_s)[0],
             work=float(s.work.sum()),
+            undone=float(s.undone.sum()),
+            waiting=float(self.requests.queue.waiting().sum()) if self.requests else 0.0,
         )

@@ -30,6 +30,7 @@ ASSUMED = {  # by name of the curve; then by kind of the node, for nodes without
     "transformer_c57_91": TRANSFORMER,
     "generator_iso8528": GENERATOR,
     "utility_feed": UTILITY,
+    "generator": GENERATOR,
     "substation": TRANSFORMER,
     "transformer": TRANSFORMER,
     "switchboard": BREAKER,

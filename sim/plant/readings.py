@@ -32,6 +32,7 @@ class Readings:
         self._net, self._elec, self._thermal = network, elec, thermal
         self._nodes = np.zeros((MEAN_STEPS, len(site.nodes)))
         self._racks = np.zeros((MEAN_STEPS, len(site.racks)))
+        self._gone_w = np.zeros(len(site.racks))  # the step before those
         self._energy_wh = np.zeros(len(site.nodes))
         self._mean_w = np.zeros(len(site.nodes))
         self._taken = 0
@@ -66,6 +67,7 @@ class Readings:
         if self._taken == 0:
             self._nodes[:], self._racks[:] = node_w, rack_w
         at = self._taken % MEAN_STEPS
+        self._gone_w[:] = self._racks[at]
         self._nodes[at], self._racks[at] = node_w, rack_w
         self._energy_wh += np.maximum(node_w, 0.0) * (DT_S / 3600.0)
         self._taken += 1
@@ -80,6 +82,10 @@ class Readings:
         """Mean power of each rack over the last second [R]."""
         mean: Floats = self._racks.mean(axis=0)
         return mean
+
+    def rack_edges_w(self) -> tuple[Floats, Floats]:
+        """Power of each rack in the last step, and in the one before the last second [R]."""
+        return self._racks[(self._taken - 1) % MEAN_STEPS], self._gone_w
 
     def worst_phase(self) -> Floats:
         """Current of each node's worst phase over the mean of its phases [N]."""

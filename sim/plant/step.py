@@ -3,12 +3,15 @@
 from drivers.points import Floats, Ints
 from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.cdu import ask_flow, exchange
+from sim.plant.crashes import follow
 from sim.plant.electrical import ElecState, Flow, Paths, flow
 from sim.plant.facility import reject, run_pumps
+from sim.plant.gensets import Gensets, walk_in
 from sim.plant.gpus import GpuState, run_gpus, settle_gpus
 from sim.plant.hydraulics import PUMP, Hydraulics
 from sim.plant.jobs import JobState, demand, draw, settle
 from sim.plant.network import Gangs, Racks, Tree
+from sim.plant.pipes import held_j, run_pipes
 from sim.plant.protection import Protections, protect
 from sim.plant.shedding import QUIET_STEPS, ShedState, asks, shed
 from sim.plant.thermal import ThermalState, cool_racks
@@ -28,6 +31,7 @@ def work_step(
     settle(racks, s, caps_w, history, step % len(history), ignores)
     if shedding.quiet[0] < len(shedding.history) + QUIET_STEPS or asks(rungs):
         shed(racks, shedding, s, rungs, step, ignores)
+    follow(racks, gangs, s, powered, shedding.hold_w, t_s)
     demand(racks, gangs, s, day, g.wanted)
     if own:
         settle_gpus(racks, g, caps_w, gpu_cap_w, step, ignores)
@@ -47,7 +51,10 @@ def thermal_step(
     s.air_c[0], s.air_c[1] = dry_c, wet_c
     ask_flow(hyd, s)
     run_pumps(hyd, s, unit_on)
-    stored = cool_racks(racks, hyd, s, rack_w, mixed_w)
+    stored = -held_j(hyd, s)
+    run_pipes(hyd, s)
+    stored += held_j(hyd, s)
+    stored += cool_racks(racks, hyd, s, rack_w, mixed_w)
     stored += exchange(hyd, s, cdu_on, mixed_w)
     pump_w = 0.0
     for u in range(len(hyd.unit_kind)):
@@ -62,10 +69,10 @@ def thermal_step(
 
 @ALLOCATING
 def power_step(
-    tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, p: Protections, rack_w: Floats,
-    t: ThermalState,
+    tree: Tree, hyd: Hydraulics, racks: Racks, s: ElecState, paths: Paths, p: Protections, gensets: Gensets,
+    rack_w: Floats, t: ThermalState,
 ) -> tuple[Flow, int]:  # fmt: skip
     """One step of the tree under racks [R] and the water's pumps and units; its totals, and how many nodes tripped."""
     total = flow(tree, hyd, racks, s, paths, rack_w, t.cdu_w, t.unit_w)
     sag(tree, s)
-    return total, protect(p, s.pull_w, s.in_service, s.heat, s.tripped)
+    return total, protect(p, s.pull_w, s.in_service, s.heat, s.tripped) + walk_in(gensets, tree, s)

@@ -3,7 +3,8 @@
 A tie (normal open) closes once a bus has been dead for its transfer_s and the other side is live. The bus of a lost
 substation or transformer is sound and is fed too; a lost switchboard, busway or UPS is a fault of the bus itself.
 When the own source has been back for RETURN_S the tie opens, and the bus is dead for BREAK_S before its source takes
-over: break before make, UPS below ride through it. Bypasses and plain breakers stay as they are.
+over: break before make, UPS below ride through it. A generator is the other side of a tie of its own, and
+no further tie closes onto what it feeds. Bypasses and plain breakers stay as they are.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from drivers.points import Floats, Ints
 from drivers.site.model import Site
 from sim.plant.base import ALLOCATING, DT_S, KERNEL, Bools
 from sim.plant.electrical import ElecState, energise
+from sim.plant.gensets import Gensets, hang_on, run_gensets
 from sim.plant.network import Tree
 
 RETURN_S = 30.0  # a source that is back is trusted after this time
@@ -27,6 +29,7 @@ class Ties(NamedTuple):
     bus: Ints  # [T, 2] node positions
     delay_s: Floats  # [T]
     sound: Bools  # [N] the bus outlives its own node
+    gives: Bools  # [N] a generator: nothing is ever fed into it
     closed: Ints  # [T] the side that is fed through the tie, -1 while open
     dead_s: Floats  # [T, 2] how long each side has had no voltage
     back_s: Floats  # [T] how long the own source of the side that is fed has been back
@@ -40,6 +43,7 @@ def compile_ties(site: Site) -> Ties:
         bus=np.array([[site.node_index[x.a], site.node_index[x.b]] for x in found], dtype=np.int64).reshape(t, 2),
         delay_s=np.array([x.transfer_s for x in found], dtype=float),
         sound=np.array([n.kind in SOUND for n in site.nodes]),
+        gives=np.array([n.kind == "generator" for n in site.nodes]),
         closed=np.full(t, -1),
         dead_s=np.zeros((t, 2)),
         back_s=np.zeros(t),
@@ -47,9 +51,24 @@ def compile_ties(site: Site) -> Ties:
 
 
 @ALLOCATING
-def supply(tree: Tree, ties: Ties, s: ElecState) -> bool:
-    """One step of the ties, and who has voltage after it; whether time alone may change it."""
+def supply(tree: Tree, ties: Ties, gensets: Gensets, s: ElecState) -> bool:
+    """One step of generators and ties, and who has voltage after it; whether time alone may change it."""
     energise(tree, s)
+    changed, busy = run_gensets(gensets, ties.bus, s)
+    if changed:
+        energise(tree, s)
+    changed |= _switch(tree, ties, s)
+    if changed:
+        _reorder(tree, s)
+        energise(tree, s)
+    if changed or busy:
+        hang_on(gensets, tree, s)
+    return changed or busy or _restless(ties, s)
+
+
+@KERNEL
+def _switch(tree: Tree, ties: Ties, s: ElecState) -> bool:
+    """Whether a tie opens or closes in this step."""
     changed = False
     for t in range(len(ties.delay_s)):
         if ties.closed[t] >= 0:
@@ -58,27 +77,34 @@ def supply(tree: Tree, ties: Ties, s: ElecState) -> bool:
             for side in range(2):
                 if ties.closed[t] < 0 and _close(ties, s, t, side):
                     changed = True
-    if changed:
-        _reorder(tree, s)
-        energise(tree, s)
+    return changed
+
+
+@KERNEL
+def _restless(ties: Ties, s: ElecState) -> bool:
+    """Whether a tie is closed or waits, a battery runs, a bus pauses, or a source sags."""
     for t in range(len(ties.delay_s)):
         if ties.closed[t] >= 0 or ties.dead_s[t, 0] > 0.0 or ties.dead_s[t, 1] > 0.0:
             return True
+    moves = False
     for i in range(len(s.live)):
-        if s.on_battery[i] or s.gap_s[i] > 0.0 or s.source[i] < 1.0:
-            return True
-    return changed
+        moves = moves or s.on_battery[i] or s.gap_s[i] > 0.0 or s.source[i] < 1.0
+    return moves
 
 
 @KERNEL
 def _close(ties: Ties, s: ElecState, t: int, side: int) -> bool:
     """Close tie `t` towards its `side` when that has been dead for long enough."""
     bus, source = ties.bus[t, side], ties.bus[t, 1 - side]
+    if ties.gives[bus]:
+        return False
     waiting = s.gap_s[bus] > 0.0
     s.gap_s[bus] = max(0.0, s.gap_s[bus] - DT_S)
     if s.live[bus] or waiting:
         ties.dead_s[t, side] = 0.0
         return False
+    if s.root[source] >= 0 and source != s.root[source]:
+        return False  # interlocked: a generator carries its own buses
     sound = s.in_service[bus] or ties.sound[bus]
     if ties.dead_s[t, side] >= ties.delay_s[t] and sound and s.live[source] and not _hangs_on(s, source, bus):
         ties.closed[t], ties.back_s[t] = side, 0.0

@@ -1,8 +1,9 @@
 """Heat from silicon to the coolant: the water's state, plates and rack coolant. CDUs: cdu.py; the rest: facility.py.
 
-Lumps: silicon and fluid of each rack, supply and return half of each CDU circuit and of each loop. Heat that a rack
-gives to air goes through its rear door into the same loop's return, without delay. Pump power becomes heat of the
-water that it moves. Heat of the electrical rooms is not in the loops: their cooling is a load of the site.
+Lumps: silicon and fluid of each rack, supply and return half of each CDU circuit and of each loop, with the pipes of
+the loop (pipes.py) between its halves. Heat that a rack gives to air goes through its rear door into the same loop's
+return, without delay. Pump power becomes heat of the water that it moves. Heat of the electrical rooms is not in the
+loops: their cooling is a load of the site.
 """
 
 import math
@@ -10,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drivers.points import Floats
+from drivers.points import Floats, Ints
 from sim.plant.base import DT_S, KERNEL, Bools
 from sim.plant.hydraulics import Hydraulics
 from sim.plant.network import Racks
+
+CELLS = 64  # of a pipe
 
 
 class ThermalState(NamedTuple):
@@ -34,8 +37,13 @@ class ThermalState(NamedTuple):
     valve_i: Floats  # integral part of its controller
     valve_share: Floats  # of the full flow that it asks
     pump_i: Floats  # [C] the same of a pump that holds a pressure
-    loop_supply_c: Floats  # [L]
-    loop_return_c: Floats
+    loop_supply_c: Floats  # [L] leaving heat rejection
+    loop_return_c: Floats  # leaving CDUs and rear doors
+    arriving_c: Floats  # [L] at the CDUs, out of the supply pipe
+    returning_c: Floats  # [L] at heat rejection, out of the return pipe
+    pipe_c: Floats  # [L, 2, CELLS + 1] water in the supply and the return pipe
+    pipe_l: Floats  # [L, 2, 1] in the cell that fills
+    pipe_at: Ints  # [L, 2, 1] that cell
     loop_flow_lpm: Floats
     loop_heat_w: Floats  # rejected now
     rejecting_w: Floats  # [L] controller output, before weather has its say
@@ -85,6 +93,11 @@ def start_thermal(racks: Racks, hyd: Hydraulics) -> ThermalState:
         pump_i=np.ones(c),
         loop_supply_c=hyd.loop_set_c.copy(),
         loop_return_c=hyd.loop_set_c + 6.0,
+        arriving_c=hyd.loop_set_c.copy(),
+        returning_c=hyd.loop_set_c + 6.0,
+        pipe_c=np.stack([hyd.loop_set_c, hyd.loop_set_c + 6.0], axis=1)[:, :, None] * np.ones(CELLS + 1),
+        pipe_l=np.zeros((loops, 2, 1)),
+        pipe_at=np.zeros((loops, 2, 1), dtype=np.int64),
         loop_flow_lpm=0.8 * hyd.loop_flow_lpm,
         loop_heat_w=np.zeros(loops),
         rejecting_w=0.8 * hyd.loop_flow_lpm * hyd.loop_w_lpm_k * 6.0,

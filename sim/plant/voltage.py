@@ -25,7 +25,7 @@ def sag(tree: Tree, s: ElecState) -> None:
         volt2 = s.source[i] * s.source[i]
         if s.via[i] >= 0:
             volt2 = s.volt2[s.via[i]]
-        elif s.live[i] and not tree.is_feed[i] and not tree.is_ups[i]:
+        elif s.live[i] and tree.parent[i] >= 0 and not tree.is_ups[i]:
             volt2 = s.volt2[tree.parent[i]] - 2.0 * (tree.r[i] * real + tree.x[i] * reactive)
             volt2 -= (tree.r[i] ** 2 + tree.x[i] ** 2) * apparent2 / max(volt2, LEAST)
         s.volt2[i] = max(volt2, LEAST)

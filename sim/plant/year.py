@@ -28,6 +28,7 @@ from sim.plant.weather import HOURS, Year
 SLICES_H = 4  # a quarter of an hour each
 LOOK_STEPS = 40  # steps between two looks whether the water is at rest
 REST_K = 2e-3  # over LOOK_STEPS, of any loop or CDU
+ON_WAY_K = 0.02  # between the ends of pipes, which hold what has not arrived yet
 MOST_STEPS = 3600  # the slice itself
 MONTH_H = HOURS // 12
 WARM_K = 1.0  # of a loop over its set-point
@@ -64,7 +65,9 @@ def _rest(
         for _ in range(LOOK_STEPS):
             worst = max(worst, thermal_step(racks, hyd, s, rack_w, cdu_on, unit_on, mixed_w, dry_c, wet_c))
         steps += LOOK_STEPS
-        if np.abs(s.loop_supply_c - loops).max() < REST_K and np.abs(s.cdu_supply_c - cdus).max() < REST_K:
+        on_way = np.abs(s.arriving_c - s.loop_supply_c).max() + np.abs(s.returning_c - s.loop_return_c).max()
+        moved = max(np.abs(s.loop_supply_c - loops).max(), np.abs(s.cdu_supply_c - cdus).max())
+        if moved < REST_K and on_way < ON_WAY_K:
             break
     return steps, worst
 
@@ -89,7 +92,10 @@ def run_year(
             say(f"month {len(months)} of 12")
         hour = k / SLICES_H
         dry_c, wet_c = air.at(hour)
-        jobs.demand(n.racks, n.gangs, s, plant.director.day(hour * 3600.0), g.wanted)
+        day = plant.director.day(hour * 3600.0)
+        if plant.requests is not None:
+            plant.requests.settle(s, day)
+        jobs.demand(n.racks, n.gangs, s, day, g.wanted)
         rack_w = _mean_w(plant)
         steps, off = _rest(n.racks, n.hydraulics, t, rack_w, paths.cdu_on, paths.unit_on, mixed_w, dry_c, wet_c)
         gpus.warm_gpus(n.racks, g, rack_w, t.silicon_c, t.coolant_c)

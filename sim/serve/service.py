@@ -21,7 +21,8 @@ from drivers.supervise import Outlet, own_text
 from sim.plant.base import DT_S
 from sim.plant.devices import Panel
 from sim.plant.events import Scenario
-from sim.plant.plant import Plant, Truth
+from sim.plant.plant import Plant
+from sim.plant.truth import Truth
 from sim.serve.modbus import ModbusPlant
 from sim.serve.mqtt import MqttPlant
 

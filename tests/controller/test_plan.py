@@ -138,7 +138,7 @@ def test_nodes_come_deepest_first_and_all_of_them(b: Bench) -> None:
     assert sorted(order) == list(range(len(b.site.nodes)))
     place = {int(node): i for i, level in enumerate(b.plan.bottom_up) for node in level}
     assert all(place[i] < place[int(p)] for i, p in enumerate(b.plan.parent) if p >= 0)
-    assert {b.site.nodes[i].id for i in b.plan.feeds} == {n.id for n in b.site.nodes if not n.parent}
+    assert {b.site.nodes[i].id for i in b.plan.feeds} == {n.id for n in b.site.nodes if n.kind == "utility_feed"}
 
 
 def test_what_stands_above_a_node_is_its_ancestors(b: Bench) -> None:

@@ -9,7 +9,7 @@ from helpers_site import copy_row, drop_rows, edit_cell, edit_yaml, only, tiny_s
 
 from drivers.check import check_path, check_site
 from drivers.profile import load_profiles
-from drivers.site.model import Control, Device, Gateway
+from drivers.site.model import Control, Device, Gateway, Generator, Node, Site, Switch
 from drivers.site.problems import Problem, SiteError
 from drivers.site.write import write_site
 
@@ -30,7 +30,7 @@ def test_good_site_has_no_problem(folder: Path) -> None:
 # (table, row, column, new value, what is wrong, what to do): one cell, one problem
 CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("nodes", "w1a", "parent", "u11", "parent 'u11' is not in nodes.csv", "Did you mean 'u1'?"),
-    ("nodes", "w1a", "parent", "", "busway 'w1a' has no parent", "only feeds have none"),
+    ("nodes", "w1a", "parent", "", "busway 'w1a' has no parent", "only feeds and generators have none"),
     ("nodes", "feed2", "parent", "feed1", "utility feed 'feed2' has the parent 'feed1'", "Leave its parent empty"),
     ("nodes", "w1a", "parent", "r2a", "busway 'w1a' hangs on the PDU 'r2a'", "name the busway or UPS"),
     ("nodes", "u1", "parent", "w1a", "nodes feed each other in a ring: u1 <- w1a <- u1", "Mend one of their parents"),
@@ -49,6 +49,7 @@ CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("racks", "r1", "safe_cap_w", "44000", "floor_w 44800, safe_cap_w 44000, max_w 81600 are out of order", "Keep"),
     ("racks", "r1", "other_w", "44800", "other_w 44800 takes all of floor_w 44800", "raise floor_w or correct"),
     ("racks", "r1", "floor_w", "30000", "less than the lowest cap measured (25%)", "Raise floor_w to 35700"),
+    ("loops", "loop1", "pipe_l", "250", "pipe_l is 250 L each way of volume_l 600 L in all", "Leave 20% of it outside"),
     ("jobs", "train", "tenant", "aa", "tenant 'aa' is not in tenants.csv", "Did you mean 'a'?"),
     (
         "tenants",
@@ -437,3 +438,35 @@ def test_links_are_checked_whatever_is_wrong_with_site_yaml(folder: Path, text: 
     assert head
     assert all(p.file == "site.yaml" for p in head), head
     assert (last.where, last.what) == (link, "cdu 'c9' is not in cdus.csv")
+
+
+def with_generator(kind: str = "transfer", rows: tuple[str, ...] = ("gen1",), parent: str = "") -> Site:
+    """A generator that a switch of `kind` joins to a bus, and rows of generators.csv."""
+    node = {"id": "gen1", "kind": "generator", "parent": parent, "rating": 4e5, "rating_unit": "VA", "volt_v": 13800}
+    switch = {"id": "gts1", "kind": kind, "a": "gen1", "b": "sub1", "normal": "open", "transfer_s": 2}
+    return tiny_site(
+        nodes=(*tiny_site().nodes, Node.model_validate(node)),
+        switches=(Switch.model_validate(switch),),
+        generators=tuple(Generator(id=x, start_s=10, ramp_w_per_s=1000) for x in rows),
+    )
+
+
+def test_a_generator_is_a_node_a_row_and_a_switch() -> None:
+    assert check_site(with_generator(), profiles()) == []
+    for site, what in (
+        (with_generator(kind="breaker"), "generator 'gen1' can feed nothing"),
+        (with_generator(rows=()), "generator 'gen1' has no row in generators.csv"),
+        (with_generator(rows=("gen1", "gen2")), "node 'gen2' is not in nodes.csv"),
+        (with_generator(rows=("gen1", "u1")), "'u1' is a ups"),
+        (with_generator(parent="feed1"), "generator 'gen1' has the parent 'feed1'"),
+    ):
+        found = [str(p) for p in check_site(site, profiles())]
+        assert len(found) == 1
+        assert what in found[0]
+
+
+def test_nothing_hangs_on_a_generator_as_a_rule() -> None:
+    site = with_generator()
+    nodes = tuple(n.model_copy(update={"parent": "gen1"}) if n.id == "msa" else n for n in site.nodes)
+    (found,) = check_site(site.model_copy(update={"nodes": nodes}), profiles())
+    assert "switchboard 'msa' hangs on the generator 'gen1'" in found.what

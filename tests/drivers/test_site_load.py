@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drivers.check import check_path
 from drivers.profile import load_profiles
 from drivers.site.load import find_site, load_site, read_draft, resolve_site
-from drivers.site.model import Site
+from drivers.site.model import Generator, Site
 from drivers.site.problems import Problem, SiteError
 from drivers.site.reference import hall
 from drivers.site.write import TABLES, site_files, write_site
@@ -154,7 +154,8 @@ def test_not_text(folder: Path) -> None:
     assert {p.file for p in problems_of(folder)} == {"jobs.csv", "site.yaml"}
 
 
-FILES_OF_TINY = site_files(tiny_site())
+GENERATOR = Generator(id="gen1", start_s=10, ramp_w_per_s=1000)
+FILES_OF_TINY = site_files(tiny_site(generators=(GENERATOR,)))  # a row in every table
 TEXT = st.text(max_size=12) | st.sampled_from(["", "nan", "-1", "1e999", "0", "|", "'", '"', "x,y", "\x00", "#", "u1"])
 
 

@@ -91,6 +91,7 @@ def test_counts_of_colossus() -> None:
     kinds = Counter(n.kind for n in site.nodes)
     assert kinds == {
         "utility_feed": 2,
+        "generator": 2,
         "substation": 2,
         "transformer": 160 + 16,
         "ups": 160,
@@ -104,7 +105,7 @@ def test_counts_of_colossus() -> None:
     assert sum(per_gateway.values()) == 6772
     assert Counter(c.kind for c in site.cdus) == {"in_rack": 2969, "row": 80}
     own = [d for d in site.devices if d.protocol == "modbus_tcp" and not d.gateway]
-    assert len(own) == 836 + 3049 + 2
+    assert len(own) == 838 + 3049 + 2
     assert sum(s.power_w for s in site.storage) == 150e6
     assert sum(s.energy_wh for s in site.storage) == 800e6
     assert len(site.lease_groups) == 80

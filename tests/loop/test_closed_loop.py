@@ -13,7 +13,7 @@ from drivers.points import Quality, Snapshot
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.lockstep import LockStep
-from sim.plant.plant import Truth
+from sim.plant.truth import Truth
 from sim.scenarios import load_scenario
 
 

@@ -14,7 +14,7 @@ from drivers.site.load import resolve_site
 from drivers.site.model import Site
 from sim.lab.drill import at_full_demand
 from sim.lab.lockstep import LockStep
-from sim.plant.plant import Truth
+from sim.plant.truth import Truth
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from sim.lab.lockstep import LockStep
 from sim.lab.scores import SERVED, Scores, disturbances
 from sim.plant.base import DT_S
 from sim.plant.events import Scenario
-from sim.plant.plant import Plant, Truth
+from sim.plant.plant import Plant
+from sim.plant.truth import Truth
 from sim.scenarios import load_scenario
 
 FULL: list[dict[str, Any]] = [{"do": "training", "to": 1.0, "depth": 0.0}, {"do": "inference", "to": 1.0}]
@@ -124,3 +125,22 @@ def test_rivals_are_scored_alike() -> None:
     assert set(got) == set(scored(seconds=5)[0])
     assert 0.0 < got["work_done"] <= 1.0
     assert 0.0 < got["worst_gang_level"] <= max(got["work_done_by_class"].values()) + 1e-9
+
+
+def test_requests_miss_when_they_are_answered_late_or_given_up_and_work_is_what_was_answered() -> None:
+    rush = {"do": "inference", "to": 1.5, "at_s": 20.0}
+    got, seen = scored(rush, seconds=90, requests={"late_s": 2.0, "patience_s": 20.0}, inference_daily=0.0)
+    calm, _ = scored({"do": "inference", "to": 0.3}, seconds=90, requests={}, inference_daily=0.0)
+    assert calm["slo_miss"] < 0.2 < got["slo_miss"] <= 1.0
+    assert 0.0 < got["work_done_by_class"]["0"] < 0.9
+    assert calm["work_done_by_class"]["0"] > 0.95
+    assert seen[-1][0].waiting > 5.0
+
+
+def test_work_that_a_crash_has_undone_is_not_done() -> None:
+    crash = {"do": "crash", "at_s": 60.0, "jobs": "all", "restart_s": 10.0}
+    got, seen = scored(crash, seconds=90)
+    whole, _ = scored(seconds=90)
+    assert seen[-1][0].undone > 0.0
+    assert got["work_done"] < whole["work_done"] - 0.3
+    assert got["worst_gang_level"] <= 20.0 / 90.0 + 0.02

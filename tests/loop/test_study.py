@@ -68,7 +68,7 @@ def test_drawn_scenarios_repeat_differ_and_fit_the_site(kind: str) -> None:
         texts.add(scenario.model_dump_json(exclude={"name"}))
         actions |= {e.do for e in scenario.events if e.at_s > 0.0}
         rng = np.random.default_rng(1)
-        Director(site, scenario, plant.network, plant.jobs, plant.elec, plant.thermal, rng)
+        Director(site, scenario, plant.network, plant.jobs, plant.elec, plant.thermal, plant.gensets, rng)
         Incidents(site, plant.inventory, scenario, plant.agents.groups, 1)
         assert all(e.at_s == 0.0 or 240.0 <= e.at_s < 600.0 for e in scenario.events)
     assert len(texts) == 60

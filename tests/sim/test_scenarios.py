@@ -44,9 +44,8 @@ def test_scenarios_fit_a_site_or_say_what_it_lacks(site: str, colossus: Site) ->
     for name in scenario_names():
         scenario = load_scenario(name)
         try:
-            Director(
-                plant.site, scenario, plant.network, plant.jobs, plant.elec, plant.thermal, np.random.default_rng()
-            )
+            states = (plant.network, plant.jobs, plant.elec, plant.thermal, plant.gensets)
+            Director(plant.site, scenario, *states, np.random.default_rng())
             Incidents(plant.site, plant.inventory, scenario, plant.agents.groups, 1)
         except PlantError as error:
             lacking[name] = str(error)
