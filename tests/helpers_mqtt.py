@@ -10,7 +10,7 @@ from helpers_programs import free_port, need_program
 from drivers.clock import RealClock
 from drivers.inventory import Inventory, compile_inventory
 from drivers.lease import Holder, Lease, Ledger
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.wires import MqttWires
 from drivers.points import Floats, PointTable
 from drivers.profile import load_profiles

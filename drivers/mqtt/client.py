@@ -1,65 +1,29 @@
 """One MQTT 3.1.1 session that lives for ever: bounded both ways, subscribed in one place, suspicious of silence."""
 
 import asyncio
-import contextlib
 import logging
 import math
-import os
 import socket
-import ssl
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiomqtt
 
 from drivers.clock import Clock
+from drivers.mqtt.endpoint import Endpoint
+from drivers.mqtt.link import CONNECT_S, PROBE_S, SILENCE_S, Link
 from drivers.supervise import Backoff
 
 log = logging.getLogger(__name__)
 _library_log = logging.getLogger("drivers.mqtt.library")
 _library_log.setLevel(logging.CRITICAL)  # what the library warns of (pending calls, queues) is counted here
 
-CONNECT_S = 5.0
-PROBE_S = 2.0  # between our messages to ourselves
-SILENCE_S = 7.0  # without any message, ours included: the link is dead, whatever TCP says
 MAX_QUEUE = 4096
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages in pairs would wait 40 ms for an ACK
 BREATH = 50  # messages sent before other tasks get a turn
 
 OnMessage = Callable[[str, bytes, bool], None]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the broker is and who we are there."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls_ca: str | None = None  # file; None is plain TCP
-    tls_cert: str | None = None
-    tls_key: str | None = None
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """TLS with the site's own CA, or None; OSError when a file cannot be read."""
-        if self.tls_ca is None:
-            return None
-        context = ssl.create_default_context(cafile=self.tls_ca)
-        if self.tls_cert is not None:
-            context.load_cert_chain(self.tls_cert, self.tls_key)
-        return context
-
-
-def endpoint(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """The broker of a site file, with credentials from HEADROOM_MQTT_{USERNAME,PASSWORD,CA,CERT,KEY}."""
-
-    def get(name: str) -> str | None:
-        return environ.get(f"HEADROOM_MQTT_{name}") or None
-
-    return Endpoint(host, port, get("USERNAME"), get("PASSWORD"), get("CA"), get("CERT"), get("KEY"))
 
 
 def _inbox(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
@@ -100,7 +64,7 @@ class _Client(aiomqtt.Client):
         self._loop.call_soon_threadsafe(register)
 
 
-class Session:
+class Session(Link):
     """Connects, subscribes, reconnects with back-off and jitter until stopped.
 
     `on_message(topic, payload, retained)` runs in the event loop as messages arrive and must be quick; what it
@@ -121,43 +85,27 @@ class Session:
         max_queue: int = MAX_QUEUE,
         backoff: Backoff | None = None,
     ) -> None:
-        self.name = name
-        self.counters: Counter[str] = Counter()
-        self.up = False
-        self.detail = "not started"
+        super().__init__(name, clock, (aiomqtt.MqttError,), backoff)
         self._where = where
-        self._clock = clock
         self._subscriptions = [*subscriptions, *([probe_topic] if probe_topic else [])]
         self._on_message = on_message
         self._on_connect = on_connect
         self._probe_topic = probe_topic
         self._queue: deque[tuple[str, bytes, bool]] = deque()
         self._max_queue = max_queue
-        self._backoff = backoff or Backoff(first_s=0.3, longest_s=5.0)
         self._filled = asyncio.Event()
-        self._stop = asyncio.Event()
         self._heard_s = -math.inf
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def queued(self) -> int:
         """Messages waiting to be sent."""
         return len(self._queue)
 
-    def start(self) -> None:
-        """Begin; returns at once."""
-        if self._task is None:
-            self._stop.clear()
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
-
     async def stop(self) -> None:
         """Send what is queued, disconnect, and return when the session has ended."""
-        if self._task is None:
-            return
         self._stop.set()
         self._filled.set()
-        await self._task
-        self._task = None
+        await super().stop()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Queue a message (QoS 0), never wait; False while the link is down. A full queue drops its oldest."""
@@ -171,26 +119,9 @@ class Session:
         self._filled.set()
         return True
 
-    async def _run(self) -> None:
-        failures = 0
-        while not self._stop.is_set():
-            since_s = self._clock.now_s()
-            try:
-                await self._connected_life()
-            except (aiomqtt.MqttError, OSError, ssl.SSLError, ValueError) as error:
-                self.detail = str(error) or type(error).__name__
-                log.log(logging.WARNING if failures == 0 else logging.DEBUG, "%s: %s", self.name, self.detail)
-            finally:
-                self.up = False
-                self.counters["dropped_down"] += len(self._queue)
-                self._queue.clear()
-            if self._stop.is_set():
-                break
-            failures = 1 if self._clock.now_s() - since_s > SILENCE_S else failures + 1
-            self.counters["reconnects"] += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._backoff.wait_s(failures))
-        self.detail = "stopped"
+    def _went_down(self) -> None:
+        self.counters["dropped_down"] += len(self._queue)
+        self._queue.clear()
 
     def _client(self) -> aiomqtt.Client:
         return _Client(
@@ -257,8 +188,7 @@ class Session:
         while True:
             now_s = self._clock.now_s()
             if now_s - self._heard_s > SILENCE_S:
-                self.counters["silences"] += 1
-                raise aiomqtt.MqttError(f"nothing received for {SILENCE_S:g} s")
+                self._silent(SILENCE_S)
             self.publish(self._probe_topic, b"1")
             await self._clock.sleep_until(now_s + PROBE_S)
 

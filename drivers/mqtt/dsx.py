@@ -9,15 +9,13 @@ from typing import Any
 
 from drivers.clock import Clock
 from drivers.inventory import Inventory
-from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, REPUBLISH_S, VALUE, point_key, write_topic
-from drivers.points import PointTable, Quality
+from drivers.mqtt.bms_values import BmsValues, exact, json_object
+from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE, write_topic
+from drivers.points import PointTable
 from drivers.profile import Point
 from drivers.wires import LinkHealth
 
 MAX_BYTES = 65536  # a metadata message may list a thousand servesId
-MAX_VALUE_BYTES = 1024
-CLOCK_OFF_S = 600.0  # a source time this old is a wrong clock, not an old value
-CLOCK_AHEAD_S = 2.0
 BMS_LOST_S = 3.5 * HEARTBEAT_S
 MAX_WRITABLE = 4096  # integration points that we note
 
@@ -46,16 +44,6 @@ Publish = Callable[[str, bytes], bool]
 
 
 @dataclass
-class _Wanted:
-    """One point that the site reads from the bus."""
-
-    slot: int
-    point: Point
-    convert: tuple[float, float] | None = None  # None: no usable metadata yet
-    early: tuple[tuple[float, int, bool], bool] | None = None  # a reading that came before its metadata
-
-
-@dataclass
 class _Heartbeat:
     """What was last seen and said of heartbeats."""
 
@@ -72,32 +60,17 @@ class DsxLink:
     def __init__(
         self, inventory: Inventory, table: PointTable, clock: Clock, publish: Publish, integration: str
     ) -> None:
-        self.counters: Counter[str] = Counter()
+        self.values = BmsValues(inventory, table, clock)
+        self.counters: Counter[str] = self.values.counters
         self.writable: dict[str, str] = {}  # metadata topic -> where we publish that point's value
-        self._table, self._clock, self._publish, self._integration = table, clock, publish, integration
-        self._wanted: dict[str, _Wanted] = {}
-        self._last_s: dict[str, float] = {}  # device -> last value
-        self._device_of: dict[str, str] = {}
+        self._clock, self._publish, self._integration = clock, publish, integration
         self._heartbeat = _Heartbeat()
         self._rate_per_s, self._rated, self._rated_s = 0.0, 0, clock.now_s()
-        types = set()
-        for slab in inventory.slabs:
-            if slab.profile is None or slab.profile.protocol != "dsx":
-                continue
-            types.add(slab.profile.object_type)
-            for row, device in enumerate(slab.devices):
-                self._last_s[device.id] = -math.inf
-                for column, point in enumerate(slab.profile.polled()):
-                    key = point_key(slab.profile.object_type, point, device.topic)
-                    self._wanted[key] = _Wanted(slab.start + row * len(slab.points) + column, point)
-                    self._device_of[key] = device.id
-        self._types = sorted(types)
 
     @property
     def subscriptions(self) -> list[str]:
-        """Metadata before values, only of the object types that the site reads."""
-        types = [*self._types, "System"]
-        return [f"{METADATA}{t}/#" for t in types] + [f"{VALUE}{t}/#" for t in types]
+        """Metadata of the object types that the site reads, and heartbeats; the values come by `values`."""
+        return [f"{METADATA}{kind}/#" for kind in (*self.values.types, "System")] + [f"{VALUE}System/#"]
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take a message of the bus; what is foreign or malformed is counted and changes nothing."""
@@ -106,17 +79,17 @@ class DsxLink:
         elif topic.startswith(VALUE + "System/"):
             self._system(topic.removeprefix(VALUE), payload, retained)
         elif topic.startswith(VALUE):
-            self._value(topic.removeprefix(VALUE), payload, retained)
+            self.values.take([(topic.encode(), payload, retained)])
         else:
             self.counters["foreign"] += 1
 
     def _metadata(self, topic: str, payload: bytes) -> None:
         key = topic.removeprefix(METADATA)
-        wanted = self._wanted.get(key)
+        wanted = self.values.wanted.get(key)
         if wanted is None and not key.startswith("System/"):
             self.counters["metadata_unused"] += 1
             return
-        body = _object(payload, MAX_BYTES)
+        body = json_object(payload, MAX_BYTES)
         if body is None:
             self.counters["malformed"] += 1
             return
@@ -124,60 +97,12 @@ class DsxLink:
         if body.get("integration") == self._integration and len(self.writable) < MAX_WRITABLE:
             self.writable[topic] = write_topic(topic, self._integration)
         if wanted is not None:
-            wanted.convert = _conversion(body, wanted.point)
-            if wanted.convert is None:
-                self.counters["unit_unknown"] += 1
-            elif wanted.early is not None:
-                (reading, was_retained), wanted.early = wanted.early, None
-                self._take(key, wanted, reading, was_retained)
-
-    def _value(self, key: str, payload: bytes, retained: bool) -> None:
-        wanted = self._wanted.get(key)
-        if wanted is None:
-            self.counters["unused"] += 1
-            return
-        body = _object(payload, MAX_VALUE_BYTES)
-        parsed = _reading(body) if body is not None else None
-        if parsed is None:
-            self.counters["malformed"] += 1
-            return
-        if wanted.convert is None:
-            self.counters["before_metadata"] += 1
-            wanted.early = (parsed, retained)
-            return
-        self._take(key, wanted, parsed, retained)
-
-    def _take(self, key: str, wanted: _Wanted, reading: tuple[float, int, bool], retained: bool) -> None:
-        """Convert, judge and store; a retained value fills only what was never heard, and as STALE."""
-        assert wanted.convert is not None
-        raw, stamp_ms, good = reading
-        value = raw * wanted.convert[0] + wanted.convert[1]
-        time_s, quality = self._judge(stamp_ms, good and wanted.point.min <= value <= wanted.point.max)
-        table, slot = self._table, wanted.slot
-        if retained:
-            self.counters["retained"] += 1
-            if table.quality[slot] != Quality.NEVER:
-                return
-            quality = max(quality, Quality.STALE)
-        else:
-            self._last_s[self._device_of[key]] = self._clock.now_s()
-        self.counters["values"] += 1
-        table.value[slot] = value
-        table.quality[slot] = max(quality, Quality.BAD) if math.isnan(value) else quality
-        table.time_s[slot] = time_s
-
-    def _judge(self, stamp_ms: int, good: bool) -> tuple[float, Quality]:
-        """Monotonic time and quality: the source's own time, unless its clock cannot be right."""
-        now_s = self._clock.now_s()
-        age_s = (self._clock.wall_ms() - stamp_ms) / 1000.0
-        if not -CLOCK_AHEAD_S <= age_s <= CLOCK_OFF_S:
-            self.counters["clock_off"] += 1
-            return now_s, Quality.SUSPECT if good else Quality.BAD
-        return now_s - max(0.0, age_s), Quality.GOOD if good else Quality.BAD
+            conversion = _conversion(body, wanted.point)
+            self.counters["unit_unknown"] += conversion is None
+            self.values.convert(key, conversion)
 
     def _system(self, key: str, payload: bytes, retained: bool) -> None:
-        body = _object(payload, MAX_VALUE_BYTES)
-        parsed = _reading(body) if body is not None else None
+        parsed = exact(payload)
         if parsed is None or retained or math.isnan(parsed[0]):
             self.counters["system_ignored"] += 1
             return
@@ -216,36 +141,8 @@ class DsxLink:
             up, detail = False, "no heartbeat from the BMS"
         elif up and now_s - beat.echo_heard_s > BMS_LOST_S:
             detail = "the BMS does not echo our heartbeat"
-        limit_s = 2.5 * REPUBLISH_S
-        silent = sum(now_s - last_s > limit_s for last_s in self._last_s.values())
-        return LinkHealth("bms", up, len(self._last_s), silent, self._rate_per_s, detail)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _object(payload: bytes, limit: int) -> dict[str, Any] | None:
-    """A JSON object, or None for whatever else."""
-    if len(payload) > limit:
-        return None
-    try:
-        body = json.loads(payload, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _reading(body: dict[str, Any]) -> tuple[float, int, bool] | None:
-    """(value, source time in ms, good) of a value message, null as NaN; None when it is no value message."""
-    value, stamp_ms, quality = body.get("value"), body.get("timestamp"), body.get("quality")
-    if type(stamp_ms) is not int or type(quality) is not int or not 0 <= stamp_ms < 2**53:
-        return None
-    if value is None:
-        return math.nan, stamp_ms, False
-    if type(value) not in (int, float) or not -1e18 < value < 1e18:
-        return None
-    return float(value), stamp_ms, quality == 1
+        devices, silent = self.values.silent()
+        return LinkHealth("bms", up, devices, silent, self._rate_per_s, detail)
 
 
 def _conversion(body: dict[str, Any], point: Point) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""The MQTT wires of a site: leases and reports on one connection, the BMS bus on another."""
+"""The MQTT wires of a site: leases and reports, the BMS bus, and the stream of its values, a connection each."""
 
 import asyncio
 import os
@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.lease import Lease, compile_groups
-from drivers.mqtt.client import Endpoint, Session, endpoint
+from drivers.mqtt.client import Session
 from drivers.mqtt.dsx import DsxLink
+from drivers.mqtt.endpoint import Endpoint, endpoint
 from drivers.mqtt.leases import LeaseLink
+from drivers.mqtt.stream import Stream
 from drivers.points import PointTable
 from drivers.site.model import Site
 from drivers.wires import LinkHealth
 
 
 class MqttWires:
-    """Two sessions, so that no flood on the BMS bus can hold up a lease. Values go straight into `table`.
+    """Connections of their own, so that no flood on the BMS bus can hold up a lease. Values go straight into `table`.
 
     `where` is the broker; by default that of the site file, with credentials from the environment.
     """
@@ -47,12 +49,22 @@ class MqttWires:
             on_message=self.dsx.receive,
             probe_topic=probe + "-bms",
         )
+        values = self.dsx.values
+        self._stream = Stream(
+            where,
+            clock,
+            name="BMS values",
+            subscriptions=values.subscriptions,
+            on_messages=values.take,
+            probe_topic=probe + "-values",
+        )
+        self._links = (self._lease_session, self._dsx_session, self._stream)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to connect; returns at once, values come when the broker does."""
-        self._lease_session.start()
-        self._dsx_session.start()
+        for link in self._links:
+            link.start()
         if self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="bms heartbeat")
 
@@ -62,7 +74,7 @@ class MqttWires:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
-        await asyncio.gather(self._lease_session.stop(), self._dsx_session.stop())
+        await asyncio.gather(*(link.stop() for link in self._links))
 
     def send(self, leases: Sequence[Lease]) -> int:
         """Queue leases, never wait; the number taken (none while the broker is away)."""
@@ -70,14 +82,16 @@ class MqttWires:
 
     def health(self) -> list[LinkHealth]:
         """The agents' wire and the BMS."""
-        lease, dsx = self._lease_session, self._dsx_session
-        return [self.leases.health(lease.up, lease.detail), self.dsx.health(dsx.up, dsx.detail)]
+        lease, dsx, stream = self._links
+        detail = dsx.detail or stream.detail
+        return [self.leases.health(lease.up, lease.detail), self.dsx.health(dsx.up and stream.up, detail)]
 
     @property
     def counters(self) -> dict[str, int]:
         """Everything counted, by `agents.` and `bms.`."""
         total: Counter[str] = Counter()
-        for name, parts in (("agents", (self._lease_session, self.leases)), ("bms", (self._dsx_session, self.dsx))):
+        agents, bms = (self._lease_session, self.leases), (self._dsx_session, self._stream, self.dsx)
+        for name, parts in (("agents", agents), ("bms", bms)):
             for part in parts:
                 total.update({f"{name}.{key}": count for key, count in part.counters.items()})
         return dict(total)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from drivers.clock import Clock
 from drivers.lease import Group, Lease, LeaseError, Report, compile_groups, decode_lease
-from drivers.mqtt.client import Endpoint, Session, endpoint
+from drivers.mqtt.client import Session
+from drivers.mqtt.endpoint import Endpoint, endpoint
 from drivers.mqtt.leases import lease_topic, report_topic
 from drivers.profile import Profile
 from drivers.site.model import Site

@@ -20,7 +20,7 @@ from drivers.clock import RealClock
 from drivers.inventory import Slab, compile_inventory
 from drivers.lease import Lease, Ledger, compile_groups
 from drivers.modbus.reader import ModbusReader
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.wires import MqttWires
 from drivers.points import PointTable, Quality
 from drivers.profile import load_profiles

@@ -13,7 +13,8 @@ from helpers_site import tiny_site
 import drivers.mqtt.client
 from drivers.inventory import compile_inventory
 from drivers.lease import MAX_BYTES, NO_GPU, Holder, Shed, compile_groups
-from drivers.mqtt.client import Endpoint, Session
+from drivers.mqtt.client import Session
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.leases import LeaseLink, lease_topic, report_topic
 from drivers.points import Quality
 from drivers.site.load import resolve_site

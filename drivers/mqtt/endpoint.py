@@ -1,0 +1,37 @@
+"""Where a broker is, and who we are there."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the broker is and who we are there."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls_ca: str | None = None  # file; None is plain TCP
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """TLS with the site's own CA, or None; OSError when a file cannot be read."""
+        if self.tls_ca is None:
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca)
+        if self.tls_cert is not None:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        return context
+
+
+def endpoint(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """The broker of a site file, with credentials from HEADROOM_MQTT_{USERNAME,PASSWORD,CA,CERT,KEY}."""
+
+    def get(name: str) -> str | None:
+        return environ.get(f"HEADROOM_MQTT_{name}") or None
+
+    return Endpoint(host, port, get("USERNAME"), get("PASSWORD"), get("CA"), get("CERT"), get("KEY"))
