@@ -114,7 +114,7 @@ def _racks(plan: Plan, frames: Frames, outranked: int) -> list[str]:
 
 
 def _wires(links: Sequence[LinkHealth]) -> list[str]:
-    """One line for all wires that are down, one for all silent devices on the others, the worst named."""
+    """One line for all wires that are down, one for all silent devices on the others, the worst named; then notes."""
     down = [link for link in links if not link.up]
     ill = sorted((link for link in links if link.up and link.devices_silent), key=lambda link: -link.devices_silent)
     said = []
@@ -125,4 +125,5 @@ def _wires(links: Sequence[LinkHealth]) -> list[str]:
     if ill:
         silent = sum(link.devices_silent for link in ill)
         said.append(f"{silent} devices silent on {len(ill)} wires, most on {ill[0].name} {ill[0].detail}".rstrip())
+    said += [f"{link.name}: {link.note}" for link in links if link.note]
     return said

@@ -40,6 +40,7 @@ class Wanted:
 
     row: int
     device: int
+    measures: str  # the site's id of what the device measures
     point: Point
 
 
@@ -64,7 +65,7 @@ class BmsValues:
             for i, device in enumerate(slab.devices):
                 for column, point in enumerate(slab.profile.polled()):
                     key = point_key(slab.profile.object_type, point, device.topic)
-                    self.wanted[key] = Wanted(len(slots), len(devices), point)
+                    self.wanted[key] = Wanted(len(slots), len(devices), device.measures, point)
                     slots.append(slab.start + i * len(slab.points) + column)
                 devices.append(device.id)
         self.types = sorted(set(self.types))

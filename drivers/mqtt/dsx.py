@@ -1,6 +1,5 @@
 """DSX Exchange: BMS points into the table, metadata first, and heartbeats both ways."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -10,35 +9,16 @@ from typing import Any
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.mqtt.bms_values import BmsValues, exact, json_object
-from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE, write_topic
+from drivers.mqtt.dsx_paths import PathBook, metadata_subscriptions
+from drivers.mqtt.dsx_requests import DsxRequests
+from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE
+from drivers.mqtt.dsx_units import CONVERSIONS
 from drivers.points import PointTable
 from drivers.profile import Point
 from drivers.wires import LinkHealth
 
 MAX_BYTES = 65536  # a metadata message may list a thousand servesId
 BMS_LOST_S = 3.5 * HEARTBEAT_S
-MAX_WRITABLE = 4096  # integration points that we note
-
-# (engUnit on the bus, our unit) -> (factor, shift)
-CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
-    ("W", "W"): (1.0, 0.0),
-    ("kW", "W"): (1e3, 0.0),
-    ("MW", "W"): (1e6, 0.0),
-    ("VA", "VA"): (1.0, 0.0),
-    ("kVA", "VA"): (1e3, 0.0),
-    ("MVA", "VA"): (1e6, 0.0),
-    ("C", "C"): (1.0, 0.0),
-    ("F", "C"): (5.0 / 9.0, -160.0 / 9.0),
-    ("LPM", "L/min"): (1.0, 0.0),
-    ("GPM", "L/min"): (3.785411784, 0.0),
-    ("%", "%"): (1.0, 0.0),
-    ("RPM", "rpm"): (1.0, 0.0),
-    ("kPa", "kPa"): (1.0, 0.0),
-    ("psi", "kPa"): (6.894757, 0.0),
-    ("A", "A"): (1.0, 0.0),
-    ("V", "V"): (1.0, 0.0),
-    ("Hz", "Hz"): (1.0, 0.0),
-}
 
 Publish = Callable[[str, bytes], bool]
 
@@ -62,15 +42,16 @@ class DsxLink:
     ) -> None:
         self.values = BmsValues(inventory, table, clock)
         self.counters: Counter[str] = self.values.counters
-        self.writable: dict[str, str] = {}  # metadata topic -> where we publish that point's value
-        self._clock, self._publish, self._integration = clock, publish, integration
+        self.requests = DsxRequests(clock, publish, integration)
+        self.paths = PathBook(inventory.site, clock)
+        self._clock = clock
         self._heartbeat = _Heartbeat()
         self._rate_per_s, self._rated, self._rated_s = 0.0, 0, clock.now_s()
 
     @property
     def subscriptions(self) -> list[str]:
-        """Metadata of the object types that the site reads, and heartbeats; the values come by `values`."""
-        return [f"{METADATA}{kind}/#" for kind in (*self.values.types, "System")] + [f"{VALUE}System/#"]
+        """Metadata of the types that the site reads and of all that tell paths, and heartbeats; values: `values`."""
+        return [*metadata_subscriptions(self.values.types), f"{VALUE}System/#"]
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take a message of the bus; what is foreign or malformed is counted and changes nothing."""
@@ -86,17 +67,14 @@ class DsxLink:
     def _metadata(self, topic: str, payload: bytes) -> None:
         key = topic.removeprefix(METADATA)
         wanted = self.values.wanted.get(key)
-        if wanted is None and not key.startswith("System/"):
-            self.counters["metadata_unused"] += 1
-            return
-        body = json_object(payload, MAX_BYTES)
-        if body is None:
+        body = json_object(payload, MAX_BYTES) if payload else None
+        if payload and body is None:
             self.counters["malformed"] += 1
             return
-        self.counters["metadata"] += 1
-        if body.get("integration") == self._integration and len(self.writable) < MAX_WRITABLE:
-            self.writable[topic] = write_topic(topic, self._integration)
-        if wanted is not None:
+        self.counters["metadata" if body is not None else "metadata_withdrawn"] += 1
+        self.requests.enter(topic, body)
+        self.paths.enter(topic, body, wanted.measures if wanted is not None else "")
+        if wanted is not None and body is not None:
             conversion = _conversion(body, wanted.point)
             self.counters["unit_unknown"] += conversion is None
             self.values.convert(key, conversion)
@@ -109,13 +87,14 @@ class DsxLink:
         beat = self._heartbeat
         if key.startswith("System/HeartbeatTimestampBms/"):
             beat.bms_ms, beat.bms_heard_s = int(parsed[0]), self._clock.now_s()
-            self._say("HeartbeatEchoIntegration", beat.bms_ms)
+            self.requests.say("HeartbeatEchoIntegration", beat.bms_ms)
         elif key.startswith("System/HeartbeatEchoBms/") and int(parsed[0]) in beat.sent_ms:
             beat.echo_heard_s = self._clock.now_s()
 
     def tick(self) -> None:
-        """Count the rate, and publish our heartbeat when it is due and the BMS has told where; call once a second."""
+        """Rate, paths, and our heartbeat when it is due and the BMS has told where; call once a second."""
         now_s, beat = self._clock.now_s(), self._heartbeat
+        self.paths.tick()
         total = self.counters["values"]
         if now_s > self._rated_s:
             self._rate_per_s = (total - self._rated) / (now_s - self._rated_s)
@@ -123,15 +102,9 @@ class DsxLink:
         if now_s < beat.next_s:
             return
         stamp_ms = self._clock.wall_ms()
-        if self._say("HeartbeatTimestampIntegration", stamp_ms):
+        if self.requests.say("HeartbeatTimestampIntegration", stamp_ms):
             beat.next_s = now_s + HEARTBEAT_S
             beat.sent_ms = [*beat.sent_ms[-3:], stamp_ms]
-
-    def _say(self, kind: str, value: int) -> bool:
-        payload = json.dumps({"value": value, "timestamp": self._clock.wall_ms(), "quality": 1}).encode()
-        topics = [to for topic, to in self.writable.items() if topic.startswith(f"{METADATA}System/{kind}/")]
-        taken = [self._publish(topic, payload) for topic in topics]
-        return bool(taken) and all(taken)
 
     def health(self, up: bool, detail: str) -> LinkHealth:
         """Down when the broker or the BMS behind it is silent; a device is silent after two missed republications."""
@@ -142,7 +115,7 @@ class DsxLink:
         elif up and now_s - beat.echo_heard_s > BMS_LOST_S:
             detail = "the BMS does not echo our heartbeat"
         devices, silent = self.values.silent()
-        return LinkHealth("bms", up, devices, silent, self._rate_per_s, detail)
+        return LinkHealth("bms", up, devices, silent, self._rate_per_s, detail, self.paths.note())
 
 
 def _conversion(body: dict[str, Any], point: Point) -> tuple[float, float] | None:

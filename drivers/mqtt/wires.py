@@ -80,6 +80,10 @@ class MqttWires:
         """Queue leases, never wait; the number taken (none while the broker is away)."""
         return self.leases.send(leases)
 
+    def request(self, thing: str, point_type: str, value: float, unit: str) -> bool:
+        """Ask the BMS for a set-point, as DsxRequests.ask."""
+        return self.dsx.requests.ask(thing, point_type, value, unit)
+
     def health(self) -> list[LinkHealth]:
         """The agents' wire and the BMS."""
         lease, dsx, stream = self._links

@@ -15,6 +15,7 @@ from drivers.mqtt.leases import lease_topic, report_topic
 from drivers.profile import Profile
 from drivers.site.model import Site
 from sim.serve.bms import Bms
+from sim.serve.bms_requests import OnRequest
 
 Floats = NDArray[np.float64]
 TICK_S = 0.25
@@ -22,7 +23,8 @@ MAX_QUEUE = 4096
 
 
 class MqttPlant:
-    """Agents and BMS of a site. `on_lease` gets every well-formed lease of a known group, for `Holder.accept`.
+    """Agents and BMS of a site. `on_lease` gets every well-formed lease of a known group, for `Holder.accept`,
+    `on_request(cdu, supply_c)` the set-points asked of the BMS.
 
     Everything reconnects by itself; after a broker's restart the metadata is published again.
     """
@@ -34,6 +36,7 @@ class MqttPlant:
         clock: Clock,
         on_lease: Callable[[Lease], None],
         where: Endpoint | None = None,
+        on_request: OnRequest = lambda _cdu, _supply_c: None,
     ) -> None:
         where = where or endpoint(site.mqtt.host, site.mqtt.port)
         self.groups: dict[str, Group] = compile_groups(
@@ -53,7 +56,7 @@ class MqttPlant:
             )
             for hall in dict.fromkeys(self._hall.values())
         }
-        self.bms = Bms(site, profiles, clock, self._publish_bms)
+        self.bms = Bms(site, profiles, clock, self._publish_bms, on_request)
         self._bms_session = Session(
             where,
             clock,

@@ -59,7 +59,7 @@ class PlantService:
         self.plant = Plant(site, profiles, scenario, seed, boot=self.clock.wall_ms() // 1000)
         self.plant.step()  # everything compiled and one truth there before anybody may ask
         self.modbus = ModbusPlant(site, profiles, clock=self.clock, on_write=self._written)
-        self.mqtt = MqttPlant(site, profiles, self.clock, self._leased)
+        self.mqtt = MqttPlant(site, profiles, self.clock, self._leased, on_request=self._asked)
         self.stop = asyncio.Event()
         self._speed, self._tell = speed, tell
         self._powers: list[float] = []
@@ -142,6 +142,9 @@ class PlantService:
 
     def _leased(self, lease: Lease) -> None:
         self.plant.accept_lease(lease)
+
+    def _asked(self, cdu: str, supply_c: float) -> None:
+        self.plant.write(cdu, "supply_target_c", supply_c)
 
     def _written(self, device: Device, point: str, value: float) -> None:
         """A client wrote a set-point; storage acts on its power only while it is enabled (SunSpec 704)."""

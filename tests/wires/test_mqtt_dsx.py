@@ -93,7 +93,7 @@ def test_every_point_of_a_site_validates_against_nvidias_schemas(site_name: str)
     run(bms, clock, 30.0)
     names = {check(topic, payload) for topic, payload, _ in sent}
     points = sum(len(group.points) for group in bms.groups.values())
-    assert len({topic for topic, _, retain in sent if retain}) == points + 4
+    assert len({topic for topic, _, retain in sent if retain}) == points + 4 + len(bms.requests.points)
     assert {"HXLiquidTemperatureMsg", "PumpPumpSpeedMsg", "RackPowerMsg", "PowerMeterActivePowerMsg"} <= names
     assert all(retain == (METADATA in topic) for topic, _, retain in sent)
 
@@ -345,9 +345,9 @@ def test_heartbeats_both_ways_and_their_loss() -> None:
     assert not sent, "the BMS has not told where"
     for topic, payload, _ in published:
         link.receive(topic, payload, True)
-    assert len(link.writable) == 2
+    assert len(link.requests.points) == 2
     link.tick()
-    assert [t for t, _ in sent] == [t for t in link.writable.values() if "HeartbeatTimestamp" in t]
+    assert [t for t, _ in sent] == [p.topic for p in link.requests.points.values() if "HeartbeatTimestamp" in p.topic]
     bms.tick()
     bms.receive(*sent[0], False)
     for topic, payload, retained in published:
@@ -365,6 +365,97 @@ def test_heartbeats_both_ways_and_their_loss() -> None:
     clock.advance(40.0)
     health = link.health(True, "")
     assert (health.up, health.detail) == (False, "no heartbeat from the BMS")
+
+
+def hall_ends() -> tuple[DsxLink, VirtualClock, list[tuple[str, bytes]], Bms, list[tuple[str, float]], str]:
+    """Both ends of the hall's bus with our messages and the BMS's requests in lists, and a row CDU."""
+    site, clock = resolve_site("hall"), VirtualClock()
+    inventory = compile_inventory(site, PROFILES)
+    sent: list[tuple[str, bytes]] = []
+    asked: list[tuple[str, float]] = []
+
+    def ours(topic: str, payload: bytes) -> bool:
+        sent.append((topic, payload))
+        return True
+
+    def theirs(topic: str, payload: bytes, retain: bool) -> bool:
+        link.receive(topic, payload, retain)
+        return True
+
+    link = DsxLink(inventory, inventory.table(), clock, ours, "headroom")
+    bms = Bms(site, PROFILES, clock, theirs, lambda cdu, supply_c: asked.append((cdu, supply_c)))
+    return link, clock, sent, bms, asked, next(cdu.id for cdu in site.cdus if cdu.kind == "row")
+
+
+def test_a_set_point_is_asked_where_the_metadata_says_and_reverts_with_our_heartbeat() -> None:
+    link, clock, sent, bms, asked, cdu = hall_ends()
+    design_c = next(c.supply_c for c in resolve_site("hall").cdus if c.id == cdu)
+    kind = "LiquidTemperatureSpRequest"
+    assert not link.requests.ask(cdu, kind, 30.0, "C"), "nobody has told where"
+    bms.connected()
+    link.tick()
+    bms.receive(*sent[-1], False)
+    assert not link.requests.ask(cdu, kind, 30.0, "W"), "no temperature"
+    assert not link.requests.ask("cdu99", kind, 30.0, "C")
+    assert link.requests.ask(cdu, kind, design_c + 2.0, "C")
+    topic, payload = sent[-1]
+    assert topic == f"BMS/v1/headroom/Value/CDU/{kind}/hall/{cdu}/{kind}"
+    bms.receive(topic, payload, True)
+    assert asked == [], "a retained request is no request"
+    bms.receive(topic, payload, False)
+    assert asked == [(cdu, design_c + 2.0)]
+    count = len(sent)
+    assert link.requests.ask(cdu, kind, design_c + 2.0, "C")
+    assert len(sent) == count, "unchanged: said again only with the next heartbeat"
+    clock.advance(11.0)
+    assert link.requests.ask(cdu, kind, design_c + 2.0, "C")
+    assert len(sent) == count + 1
+    assert link.requests.ask(cdu, kind, 500.0, "C")
+    bms.receive(*sent[-1], False)
+    assert design_c < asked[-1][1] <= 55.0, "the BMS bounds what it takes"
+    for junk in (b"", b"junk", b'{"value":"x","timestamp":1,"quality":1}', b"[" * 500):
+        bms.receive(topic, junk, False)
+    assert len(asked) == 2
+    assert link.requests.ask(cdu, kind, np.nan, "C")
+    bms.receive(*sent[-1], False)
+    assert asked[-1] == (cdu, design_c), "taken back"
+    assert link.requests.ask(cdu, kind, design_c + 3.0, "C")
+    bms.receive(*sent[-1], False)
+    clock.advance(31.0)
+    bms.tick()
+    assert asked[-1] == (cdu, design_c), "our heartbeat is gone"
+
+
+@with_schemas
+def test_what_we_say_validates_against_nvidias_schemas() -> None:
+    link, _, sent, bms, _, cdu = hall_ends()
+    bms.connected()
+    link.tick()
+    for value in (31.5, np.nan):
+        assert link.requests.ask(cdu, "LiquidTemperatureSpRequest", value, "C")
+    names = {check(*message) for message in sent}
+    assert names == {"ValueMessage"}
+    assert len(sent) >= 3
+
+
+def test_paths_that_differ_are_noted_on_the_wire() -> None:
+    link, clock, _, bms, _, _ = hall_ends()
+    bms.connected()
+    run(bms, clock, 20.0)
+    link.tick()
+    assert link.health(True, "").note == ""
+    body = {"objectType": "UPS", "pointType": "Status", "objectId": "ups-x", "servesId": ["nothing"]}
+    topic = f"{METADATA}UPS/Status/a/Status"
+    link.receive(topic, json.dumps(body).encode(), True)
+    ups = next(n.id for n in resolve_site("hall").nodes if n.kind == "ups")
+    link.receive(topic, json.dumps(body | {"objectId": ups}).encode(), True)
+    clock.advance(5.0)
+    link.tick()
+    assert f"'{ups}' serves 'nothing', which is not in the site file" in link.health(True, "").note
+    link.receive(topic, b"", False)
+    clock.advance(5.0)
+    link.tick()
+    assert link.health(True, "").note == ""
 
 
 def test_topics() -> None:
