@@ -4,10 +4,13 @@ import os
 import shutil
 import socket
 from itertools import count
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 FIRST_PORT, PORTS_PER_WORKER, WORKERS = 20_000, 700, 16  # ends at 31,200: below Linux's ephemeral ports (32,768)
+NPM = Path(__file__).parent / "npm"
 _turn = count(os.getpid())  # two runs on one machine begin at different places
 
 
@@ -32,8 +35,19 @@ def need_program(name: str, package: str) -> str:
     """Path of a program; without it the test skips and names the package, and fails where CI=true."""
     path = shutil.which(name)
     if path is None:
-        message = f"the program {name} is missing: apt-get install {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        _missing(f"the program {name} is missing: apt-get install {package}")
     return path
+
+
+def need_npm(package: str, script: str) -> list[str]:
+    """Command that runs a script of tests/npm, which uses that npm package; missing: as need_program."""
+    node = need_program("node", "nodejs npm")
+    if not (NPM / "node_modules" / package).is_dir():
+        _missing(f"the npm package {package} is missing: npm ci --prefix tests/npm --omit=optional --ignore-scripts")
+    return [node, str(NPM / script)]
+
+
+def _missing(message: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
