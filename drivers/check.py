@@ -8,6 +8,7 @@ from pathlib import Path
 
 from drivers.modbus.identity import declared
 from drivers.modbus.plan import requests_per_poll
+from drivers.mqtt.sparkplug.topics import address
 from drivers.profile import Profile
 from drivers.site import links, sums, tenants
 from drivers.site.load import find_site, read_draft
@@ -18,15 +19,18 @@ from drivers.site.report import Report
 from drivers.site.write import TABLES
 
 GATEWAY_BUSY_MAX = 0.9  # of a gateway's time; the rest is for writes and for devices that answer late
+SPARKPLUG_TOPIC = "Write GROUP/NODE, or GROUP/NODE/DEVICE for a device behind an edge node"
 DSX_KINDS = {"drycooler": "dry_cooler", "powermeter": "node"}  # end of a profile's name -> kind, where they differ
 
 
 def measured_kind(profile: Profile) -> str:
     """What a profile measures: node, cdu, storage, rack, loop, a kind of cooling unit; empty: none of these."""
-    if profile.protocol != "modbus":
+    if profile.protocol == "dsx":
         kind = profile.name.removeprefix("dsx_")
         return DSX_KINDS.get(kind, kind)
     names = {p.name for p in profile.polled()}
+    if profile.protocol == "sparkplug" and "rack" in profile.name.split("_"):
+        return "rack"
     if "soc_pct" in names:
         return "storage"
     if {"flow_lpm", "supply_c"} <= names:
@@ -66,9 +70,12 @@ def check_devices(report: Report, profiles: Mapping[str, Profile]) -> None:
 
 def _check_address(report: Report, d: Device) -> None:
     at = ("devices", d.id)
-    if d.protocol == "dsx":
+    if d.protocol != "modbus_tcp":
         if not d.topic:
-            report.note(*at, f"'{d.id}' has no topic", "Give its DSX tagPath")
+            fix = "Give its DSX tagPath" if d.protocol == "dsx" else SPARKPLUG_TOPIC
+            report.note(*at, f"'{d.id}' has no topic", fix)
+        elif d.protocol == "sparkplug" and address(d.topic) is None:
+            report.note(*at, f"'{d.topic}' is no place of a Sparkplug device", SPARKPLUG_TOPIC)
         if d.gateway or d.host:
             report.note(*at, f"'{d.id}' is on MQTT but has a Modbus address", "Leave gateway, host and port empty")
     elif d.topic:
@@ -132,7 +139,7 @@ def check_addresses(report: Report) -> None:
             report.note("gateways", g.id, f"{g.host}:{g.port} is also gateway '{first}'", fix)
     for d in report.site.devices:
         place: tuple[object, ...] = (d.topic,)
-        if d.protocol == "dsx":
+        if d.protocol != "modbus_tcp":
             text = f"topic '{d.topic}'"
         else:
             host, port = at_gateway.get(d.gateway, (d.host, d.port))

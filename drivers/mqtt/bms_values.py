@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.mqtt.dsx_topics import REPUBLISH_S, VALUE, point_key
+from drivers.mqtt.judge import judge
 from drivers.mqtt.packets import Message
 from drivers.points import Floats, Ints, PointTable, Quality
 from drivers.profile import Point
@@ -22,8 +23,6 @@ Bools = NDArray[np.bool_]
 Reading = tuple[float, int, bool]  # value (NaN: none), source time [ms], good
 
 MAX_VALUE_BYTES = 1024
-CLOCK_OFF_S = 600.0  # a source time this old is a wrong clock, not an old value
-CLOCK_AHEAD_S = 2.0
 SILENT_S = 2.5 * REPUBLISH_S  # two missed republications
 
 # What nearly every message looks like. Whatever else is read by `exact`, and what this takes, `exact` takes alike: at
@@ -146,7 +145,9 @@ class BmsValues:
             self._keep_early(rows, raw, stamps, good, ~known, retained)
             rows, raw, stamps, good = rows[known], raw[known], stamps[known], good[known]
         value = raw * self._factor[rows] + self._shift[rows]
-        time_s, quality = self._judge(stamps, good & (self._low[rows] <= value) & (value <= self._high[rows]))
+        fits = good & (self._low[rows] <= value) & (value <= self._high[rows])
+        time_s, quality, off = judge(self._clock, stamps, fits)
+        self.counters["clock_off"] += off
         slot = self._slot[rows]
         if retained:
             first = table.quality[slot] == Quality.NEVER
@@ -161,16 +162,6 @@ class BmsValues:
         for i in np.flatnonzero(unknown).tolist():
             self._early[int(rows[i])] = (float(raw[i]), int(stamps[i]), bool(good[i])), retained
         self.counters["before_metadata"] += int(unknown.sum())
-
-    def _judge(self, stamps: Ints, fits: Bools) -> tuple[Floats, NDArray[np.uint8]]:
-        """Monotonic times and qualities: the source's own time, unless its clock cannot be right."""
-        now_s = self._clock.now_s()
-        age_s = (self._clock.wall_ms() - stamps) / 1000.0
-        off = (age_s < -CLOCK_AHEAD_S) | (age_s > CLOCK_OFF_S)
-        self.counters["clock_off"] += int(off.sum())
-        time_s = np.where(off, now_s, now_s - np.maximum(age_s, 0.0))
-        good = np.where(off, np.uint8(Quality.SUSPECT), np.uint8(Quality.GOOD))
-        return time_s, np.where(fits, good, np.uint8(Quality.BAD))
 
 
 def _refuse_constant(name: str) -> float:

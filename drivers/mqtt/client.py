@@ -26,6 +26,11 @@ BREATH = 50  # messages sent before other tasks get a turn
 OnMessage = Callable[[str, bytes, bool], None]
 
 
+def last_will(said: tuple[str, bytes], *, retain: bool) -> aiomqtt.Will:
+    """A will at QoS 1 of (topic, payload)."""
+    return aiomqtt.Will(*said, qos=1, retain=retain)
+
+
 def _inbox(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
     """A queue type that hands each message over at once: nothing piles up, the socket is the bound."""
 
@@ -70,6 +75,7 @@ class Session(Link):
     `on_message(topic, payload, retained)` runs in the event loop as messages arrive and must be quick; what it
     raises is counted. `on_connect()` runs after every successful subscription. `probe_topic` is a topic of our own
     on which we hear ourselves: end-to-end proof of the broker, even when nobody else talks.
+    `will()` gives the last will of each connection.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Session(Link):
         probe_topic: str = "",
         max_queue: int = MAX_QUEUE,
         backoff: Backoff | None = None,
+        will: Callable[[], aiomqtt.Will] | None = None,
     ) -> None:
         super().__init__(name, clock, (aiomqtt.MqttError,), backoff)
         self._where = where
@@ -91,7 +98,8 @@ class Session(Link):
         self._on_message = on_message
         self._on_connect = on_connect
         self._probe_topic = probe_topic
-        self._queue: deque[tuple[str, bytes, bool]] = deque()
+        self._will = will
+        self._queue: deque[tuple[str, bytes, bool, int]] = deque()
         self._max_queue = max_queue
         self._filled = asyncio.Event()
         self._heard_s = -math.inf
@@ -107,15 +115,18 @@ class Session(Link):
         self._filled.set()
         await super().stop()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Queue a message (QoS 0), never wait; False while the link is down. A full queue drops its oldest."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 0) -> bool:
+        """Queue a message, never wait; False while the link is down. A full queue drops its oldest.
+
+        QoS 1 is for rare messages: those behind it wait for its acknowledgement.
+        """
         if not self.up:
             self.counters["refused_down"] += 1
             return False
         if len(self._queue) >= self._max_queue:
             self._queue.popleft()
             self.counters["dropped_oldest"] += 1
-        self._queue.append((topic, payload, retain))
+        self._queue.append((topic, payload, retain, qos))
         self._filled.set()
         return True
 
@@ -137,6 +148,7 @@ class Session(Link):
             logger=_library_log,
             socket_options=[NO_DELAY],
             queue_type=_inbox(self._deliver),
+            will=self._will() if self._will is not None else None,
         )
 
     async def _connected_life(self) -> None:
@@ -169,8 +181,8 @@ class Session(Link):
         sent = 0
         while True:
             while self._queue:
-                topic, payload, retain = self._queue.popleft()
-                await client.publish(topic, payload, qos=0, retain=retain, timeout=SILENCE_S)
+                topic, payload, retain, qos = self._queue.popleft()
+                await client.publish(topic, payload, qos=qos, retain=retain, timeout=SILENCE_S)
                 self.counters["sent"] += 1
                 sent += 1
                 if sent % BREATH == 0:

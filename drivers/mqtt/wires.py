@@ -1,4 +1,4 @@
-"""The MQTT wires of a site: leases and reports, the BMS bus, and the stream of its values, a connection each."""
+"""The MQTT wires of a site: leases and reports, the BMS bus, its stream of values, Sparkplug; a connection each."""
 
 import asyncio
 import os
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from drivers.clock import Clock
 from drivers.inventory import Inventory
 from drivers.lease import Lease, compile_groups
-from drivers.mqtt.client import Session
+from drivers.mqtt.client import Session, last_will
 from drivers.mqtt.dsx import DsxLink
 from drivers.mqtt.endpoint import Endpoint, endpoint
 from drivers.mqtt.leases import LeaseLink
+from drivers.mqtt.link import Link
+from drivers.mqtt.sparkplug.host import SparkplugHost
 from drivers.mqtt.stream import Stream
 from drivers.points import PointTable
 from drivers.site.model import Site
@@ -58,7 +60,20 @@ class MqttWires:
             on_messages=values.take,
             probe_topic=probe + "-values",
         )
-        self._links = (self._lease_session, self._dsx_session, self._stream)
+        self.sparkplug = SparkplugHost(inventory, table, clock, self._publish_sparkplug, site.mqtt.sparkplug_host)
+        self._sparkplug_session = Session(
+            where,
+            clock,
+            name="sparkplug",
+            subscriptions=self.sparkplug.subscriptions,
+            on_message=self.sparkplug.receive,
+            on_connect=self.sparkplug.connected,
+            probe_topic=probe + "-sparkplug",
+            will=lambda: last_will(self.sparkplug.will(), retain=True),
+        )
+        self._links: tuple[Link, ...] = (self._lease_session, self._dsx_session, self._stream)
+        if self.sparkplug.wanted:  # nobody needs to see a host application that reads nothing
+            self._links = (*self._links, self._sparkplug_session)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -66,7 +81,7 @@ class MqttWires:
         for link in self._links:
             link.start()
         if self._ticker is None:
-            self._ticker = asyncio.create_task(self._tick(), name="bms heartbeat")
+            self._ticker = asyncio.create_task(self._tick(), name="bms and sparkplug")
 
     async def stop(self) -> None:
         """Send what is queued and disconnect."""
@@ -74,6 +89,7 @@ class MqttWires:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
+        self.sparkplug.leave()
         await asyncio.gather(*(link.stop() for link in self._links))
 
     def send(self, leases: Sequence[Lease]) -> int:
@@ -85,17 +101,21 @@ class MqttWires:
         return self.dsx.requests.ask(thing, point_type, value, unit)
 
     def health(self) -> list[LinkHealth]:
-        """The agents' wire and the BMS."""
-        lease, dsx, stream = self._links
+        """The agents' wire, the BMS, and Sparkplug where the site has such devices."""
+        lease, dsx, stream = self._lease_session, self._dsx_session, self._stream
         detail = dsx.detail or stream.detail
-        return [self.leases.health(lease.up, lease.detail), self.dsx.health(dsx.up and stream.up, detail)]
+        links = [self.leases.health(lease.up, lease.detail), self.dsx.health(dsx.up and stream.up, detail)]
+        if self.sparkplug.wanted:
+            links.append(self.sparkplug.health(self._sparkplug_session.up, self._sparkplug_session.detail))
+        return links
 
     @property
     def counters(self) -> dict[str, int]:
-        """Everything counted, by `agents.` and `bms.`."""
+        """Everything counted, by `agents.`, `bms.` and `sparkplug.`."""
         total: Counter[str] = Counter()
         agents, bms = (self._lease_session, self.leases), (self._dsx_session, self._stream, self.dsx)
-        for name, parts in (("agents", agents), ("bms", bms)):
+        sparkplug = (self._sparkplug_session, self.sparkplug)
+        for name, parts in (("agents", agents), ("bms", bms), ("sparkplug", sparkplug)):
             for part in parts:
                 total.update({f"{name}.{key}": count for key, count in part.counters.items()})
         return dict(total)
@@ -106,7 +126,12 @@ class MqttWires:
     def _publish_dsx(self, topic: str, payload: bytes) -> bool:
         return self._dsx_session.publish(topic, payload)
 
+    def _publish_sparkplug(self, topic: str, payload: bytes, retain: bool, qos: int) -> bool:
+        return self._sparkplug_session.publish(topic, payload, retain=retain, qos=qos)
+
     async def _tick(self) -> None:
         while True:
             self.dsx.tick()
+            if self._sparkplug_session.up:
+                self.sparkplug.tick()
             await self._clock.sleep_until(self._clock.now_s() + 1.0)

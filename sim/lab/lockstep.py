@@ -56,7 +56,7 @@ class MemoryWires:
         """Every point at `now_s` [s]; what a silent device shows stays what it was, and ages."""
         flat = self._plant.measure()
         for slab in self.inventory.slabs:
-            over_mqtt = slab.profile is None or slab.profile.protocol == "dsx"
+            over_mqtt = slab.profile is None or slab.profile.protocol != "modbus"
             if over_mqtt and not self.reports:
                 continue
             heard = np.ones(slab.rows, dtype=bool) if not slab.devices else ~self._plant.sensors.silent(slab)

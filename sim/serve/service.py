@@ -70,6 +70,11 @@ class PlantService:
         self._bms: dict[str, Panel] = {
             name: self.plant.sensors.panel(group.ids, group.names) for name, group in self.mqtt.bms.groups.items()
         }
+        sparkplug = self.mqtt.sparkplug
+        self._sparkplug: dict[str, Panel] = {
+            name: self.plant.sensors.panel([d.measures for d in devices], sparkplug.names(name))
+            for name, devices in sparkplug.devices.items()
+        }
 
     async def run(self) -> None:
         """Serve until `stop` is set."""
@@ -108,6 +113,7 @@ class PlantService:
         self.mqtt.publish_reports(list(plant.reports(quarter, STEPS_PER_S)))
         if quarter == 0:
             self.mqtt.update_bms({name: plant.sensors.show(panel) for name, panel in self._bms.items()})
+            self.mqtt.sparkplug.update({name: self.plant.sensors.show(p) for name, p in self._sparkplug.items()})
             mean_w = sum(self._powers) / len(self._powers)
             self._tell(Second(truth, max(self._powers), mean_w, late_s, self._skipped_s))
             self._powers.clear()
@@ -123,7 +129,7 @@ class PlantService:
         """Hand devices and gateways that do not answer to the servers, when they change; the BMS always speaks."""
         site = self.plant.site
         devices, gateways = self.plant.sensors.mute()
-        now = {(site.devices[i].id, False) for i in devices.nonzero()[0] if site.devices[i].protocol != "dsx"}
+        now = {(site.devices[i].id, False) for i in devices.nonzero()[0] if site.devices[i].protocol == "modbus_tcp"}
         now |= {(site.gateways[i].id, True) for i in gateways.nonzero()[0]}
         for name, is_gateway in now - self._hidden:
             self.modbus.faults.set_gateway(name, "silent") if is_gateway else self.modbus.faults.set(name, "silent")
