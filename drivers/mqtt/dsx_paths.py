@@ -1,6 +1,7 @@
 """Power and liquid paths as the BMS tells them (`servesId`), held against the site file: differences by name."""
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from drivers.site.model import Site
 log = logging.getLogger(__name__)
 
 QUIET_S = 3.0  # without news the metadata is complete: it comes retained, in one burst
+AGAIN_S = 30.0  # between two comparisons: one takes 0.1 s for the first time at 300 MW
 MAX_TOPICS, MAX_SERVED, MAX_NAME = 65_536, 4096, 128  # what a hostile bus may make us keep
 # Object types whose metadata may name what they serve (bms.yaml v1.0.0); racks serve nothing.
 SERVING = (
@@ -46,6 +48,7 @@ class SitePaths:
             self.allowed[switch.b].append(switch.a)
         self.known = {name for below in (*self.children.values(), *self.allowed.values()) for name in below}
         self.known |= {name for name in (*self.children, *self.allowed) if name}
+        self._below: dict[str, set[str]] = {}
         self.parents: dict[str, list[str]] = defaultdict(list)
         for above, below in self.children.items():
             for name in below:
@@ -53,6 +56,8 @@ class SitePaths:
 
     def below(self, name: str) -> set[str]:
         """Everything that it may feed, however far down; through switches one step only."""
+        if name in self._below:
+            return self._below[name]
         found: set[str] = set()
         waiting = [*self.children.get(name, ()), *self.allowed.get(name, ())]
         while waiting:
@@ -61,6 +66,7 @@ class SitePaths:
                 found.add(at)
                 waiting += self.children.get(at, ())
                 waiting += [c for c in self.allowed.get(at, ()) if name not in self.allowed.get(c, ())]
+        self._below[name] = found
         return found
 
 
@@ -73,6 +79,7 @@ class PathBook:
         self._told: dict[str, tuple[str, frozenset[str]]] = {}  # topic -> object, what it serves
         self._alias: dict[str, str] = {}  # the BMS's id -> the site's
         self._news_s: float | None = None
+        self._next_s = -math.inf
         self._paths: SitePaths | None = None
 
     def enter(self, topic: str, body: Mapping[str, Any] | None, measures: str = "") -> None:
@@ -90,9 +97,10 @@ class PathBook:
 
     def tick(self) -> None:
         """Compare when the bus has been quiet for a while; every new difference is logged once."""
-        if self._news_s is None or self._clock.now_s() - self._news_s < QUIET_S:
+        now_s = self._clock.now_s()
+        if self._news_s is None or now_s - self._news_s < QUIET_S or now_s < self._next_s:
             return
-        self._news_s = None
+        self._news_s, self._next_s = None, now_s + AGAIN_S
         before, self.differences = set(self.differences), tuple(self._compare())
         for text in self.differences:
             if text not in before:

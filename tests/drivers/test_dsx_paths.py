@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.clock import VirtualClock
-from drivers.mqtt.dsx_paths import QUIET_S, PathBook, SitePaths
+from drivers.mqtt.dsx_paths import AGAIN_S, QUIET_S, PathBook, SitePaths
 from drivers.mqtt.dsx_topics import METADATA
 from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
@@ -103,6 +103,9 @@ def test_withdrawn_metadata_is_forgotten_and_nothing_is_judged_before_the_bus_is
     assert "more" in book.note()
     book.enter(topic, None)
     clock.advance(QUIET_S)
+    book.tick()
+    assert book.note(), "not so soon again"
+    clock.advance(AGAIN_S)
     book.tick()
     assert (book.differences, book.note()) == ((), "")
 

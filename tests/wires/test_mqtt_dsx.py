@@ -22,6 +22,7 @@ from referencing.jsonschema import DRAFT202012
 from drivers.clock import VirtualClock
 from drivers.inventory import Inventory, compile_inventory
 from drivers.mqtt.dsx import DsxLink
+from drivers.mqtt.dsx_paths import AGAIN_S
 from drivers.mqtt.dsx_topics import METADATA, VALUE, point_key, process_area, write_topic
 from drivers.points import PointTable, Quality
 from drivers.site.load import resolve_site
@@ -449,11 +450,11 @@ def test_paths_that_differ_are_noted_on_the_wire() -> None:
     link.receive(topic, json.dumps(body).encode(), True)
     ups = next(n.id for n in resolve_site("hall").nodes if n.kind == "ups")
     link.receive(topic, json.dumps(body | {"objectId": ups}).encode(), True)
-    clock.advance(5.0)
+    clock.advance(AGAIN_S)
     link.tick()
     assert f"'{ups}' serves 'nothing', which is not in the site file" in link.health(True, "").note
     link.receive(topic, b"", False)
-    clock.advance(5.0)
+    clock.advance(AGAIN_S)
     link.tick()
     assert link.health(True, "").note == ""
 

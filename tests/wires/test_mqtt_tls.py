@@ -1,10 +1,12 @@
 """Mutual TLS and a password at real brokers: all links come up and come back, strangers do not get in."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvloop
 from helpers_mqtt import BROKERS, CLOCK, Ends, open_broker, until
 from helpers_site import tiny_site
 from helpers_sparkplug import sparkplug_site
@@ -15,6 +17,7 @@ import drivers.mqtt.stream
 from drivers.mqtt.client import Session
 from drivers.mqtt.endpoint import Endpoint, endpoint
 from drivers.mqtt.link import Link
+from drivers.mqtt.packets import Message
 from drivers.mqtt.stream import Stream
 from drivers.points import Quality
 from drivers.supervise import Backoff
@@ -122,6 +125,31 @@ async def test_a_flaw_keeps_a_link_out_and_alive(
             assert says in link.detail
             assert link.detail
             await link.stop()
+
+
+def test_the_stream_speaks_tls_on_the_controllers_own_loop(place: Place) -> None:
+    async def main(broker: Broker) -> None:
+        got: list[Message] = []
+        where = place.where(broker)
+        stream = Stream(
+            where, CLOCK, name="s", subscriptions=["t"], on_messages=got.extend, probe_topic="p/t", backoff=QUICK
+        )
+        speaker = Session(where, CLOCK, name="x", subscriptions=[], on_message=lambda *_: None)
+        stream.start()
+        speaker.start()
+        await until(lambda: stream.up and speaker.up)
+        for i in range(3000):
+            speaker.publish("t", b"%d" % i)
+        await until(lambda: len(got) == 3000)
+        assert [payload for _, payload, _ in got] == [b"%d" % i for i in range(3000)]
+        broker.kill()
+        await until(lambda: not stream.up)
+        broker.start()
+        await until(lambda: stream.up)
+        await asyncio.gather(stream.stop(), speaker.stop())
+
+    with open_broker("mosquitto", "plant", "s3cret", place.tls) as broker:
+        uvloop.run(main(broker))
 
 
 async def test_half_a_setting_is_never_plain_text(place: Place, caplog: pytest.LogCaptureFixture) -> None:

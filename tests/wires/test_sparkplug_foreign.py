@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +16,9 @@ from helpers_sparkplug import GROUP, METER, PROFILES, ROW, sparkplug_site
 
 from drivers.inventory import compile_inventory
 from drivers.mqtt.endpoint import Endpoint
+from drivers.mqtt.packets import Message
+from drivers.mqtt.sparkplug.payload import BD_SEQ, decode
+from drivers.mqtt.stream import Stream
 from drivers.mqtt.wires import MqttWires
 from drivers.points import PointTable, Quality
 from sim.lab.broker import Broker, Kind
@@ -146,6 +150,44 @@ async def test_tahus_host_reads_our_edge_node_and_has_it_born_again(broker: Brok
         await ends.stop()
         await until(lambda: len(host.messages("NDEATH")) == 2)
         await until(lambda: host.messages("STATE")[-1]["online"] is False)
+
+
+def run_for_ever(port: int) -> None:
+    """Both ends in a process of their own, until it is killed."""
+
+    async def main() -> None:
+        where = Endpoint("127.0.0.1", port)
+        inventory = compile_inventory(SITE, PROFILES)
+        await MqttPlant(SITE, PROFILES, CLOCK, lambda _lease: None, where).start()
+        await MqttWires(inventory, SITE, inventory.table(), CLOCK, where).start()
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+async def test_who_is_killed_leaves_his_will(broker: Broker) -> None:
+    got: list[Message] = []
+    where = Endpoint("127.0.0.1", broker.port)
+    stream = Stream(where, CLOCK, name="t", subscriptions=["spBv1.0/#"], on_messages=got.extend, probe_topic="p/t")
+    stream.start()
+
+    def said(kind: str) -> list[bytes]:
+        return [payload for topic, payload, _ in got if topic.decode().split("/")[1:3].count(kind)]
+
+    await until(lambda: stream.up)
+    process = multiprocessing.get_context("spawn").Process(target=run_for_ever, args=(broker.port,), daemon=True)
+    process.start()
+    try:
+        await until(lambda: len(said("NBIRTH")) == 2)
+        assert json.loads(said("STATE")[-1])["online"] is True
+    finally:
+        process.kill()
+    await until(lambda: len(said("NDEATH")) == 2)
+    await until(lambda: json.loads(said("STATE")[-1])["online"] is False)
+    births = {decode(payload).value(BD_SEQ) for payload in said("NBIRTH")}
+    assert births == {decode(payload).value(BD_SEQ) for payload in said("NDEATH")}
+    process.join()
+    await stream.stop()
 
 
 async def test_both_ends_find_each_other_again_after_a_broker_crash(broker: Broker) -> None:
