@@ -20,6 +20,7 @@ _library_log = logging.getLogger("drivers.mqtt.library")
 _library_log.setLevel(logging.CRITICAL)  # what the library warns of (pending calls, queues) is counted here
 
 MAX_QUEUE = 4096
+MAX_PACKET = 1 << 21  # [bytes] the longest that any handler reads is half of it; paho would take 256 MB
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages in pairs would wait 40 ms for an ACK
 BREATH = 50  # messages sent before other tasks get a turn
 
@@ -46,13 +47,21 @@ class _Client(aiomqtt.Client):
 
     aiomqtt 2.5.1 asks one loop turn late by number; a publish that meets a dead connection would then watch a
     number that is closed, or already someone else's. How a connection ended is looked at once, so that no future
-    complains at its end that nobody did.
+    complains at its end that nobody did. A packet that is too long ends the connection before it fills the memory.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for future in (self._connected, self._disconnected):
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        read: Callable[[int], bytes] = self._client._sock_recv
+
+        def bounded(size: int) -> bytes:
+            if size > MAX_PACKET:  # paho asks for a whole packet at once, and takes an OSError for a lost link
+                raise OSError(f"a packet of {size} bytes")
+            return read(size)
+
+        self._client._sock_recv = bounded  # type: ignore[method-assign, assignment]
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         def write() -> None:

@@ -17,6 +17,7 @@ from drivers.points import PointTable
 from drivers.profile import Point
 from drivers.wires import LinkHealth
 
+MAX_TOPIC = 512
 MAX_BYTES = 65536  # a metadata message may list a thousand servesId
 BMS_LOST_S = 3.5 * HEARTBEAT_S
 
@@ -68,7 +69,7 @@ class DsxLink:
         key = topic.removeprefix(METADATA)
         wanted = self.values.wanted.get(key)
         body = json_object(payload, MAX_BYTES) if payload else None
-        if payload and body is None:
+        if len(topic) > MAX_TOPIC or (payload and body is None):
             self.counters["malformed"] += 1
             return
         self.counters["metadata" if body is not None else "metadata_withdrawn"] += 1

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 QUIET_S = 3.0  # without news the metadata is complete: it comes retained, in one burst
 AGAIN_S = 30.0  # between two comparisons: one takes 0.1 s for the first time at 300 MW
-MAX_TOPICS, MAX_SERVED, MAX_NAME = 65_536, 4096, 128  # what a hostile bus may make us keep
+MAX_TOPICS, MAX_NAMES, MAX_NAME = 65_536, 200_000, 128  # what a hostile bus may make us keep
 # Object types whose metadata may name what they serve (bms.yaml v1.0.0); racks serve nothing.
 SERVING = (
     *("PowerMeter", "UPS", "ATS", "Breaker", "Shunt", "Generator", "BESS"),
@@ -77,6 +77,7 @@ class PathBook:
         self.differences: tuple[str, ...] = ()
         self._site, self._clock = site, clock
         self._told: dict[str, tuple[str, frozenset[str]]] = {}  # topic -> object, what it serves
+        self._names = 0  # served, in all of them
         self._alias: dict[str, str] = {}  # the BMS's id -> the site's
         self._news_s: float | None = None
         self._next_s = -math.inf
@@ -88,11 +89,12 @@ class PathBook:
         told = _told(body) if body is not None else None
         if told is not None and measures and len(self._alias) < MAX_TOPICS:
             self._alias[told[0]] = measures
-        if told is None:
-            self._told.pop(topic, None)
-        elif before is not None or len(self._told) < MAX_TOPICS:
+        self._names -= len(before[1]) if before is not None else 0
+        self._told.pop(topic, None)
+        if told is not None and len(self._told) < MAX_TOPICS and self._names + len(told[1]) <= MAX_NAMES:
             self._told[topic] = told
-        if told != before:
+            self._names += len(told[1])
+        if self._told.get(topic) != before:
             self._news_s = self._clock.now_s()
 
     def tick(self) -> None:
@@ -148,7 +150,7 @@ def _told(body: Mapping[str, Any]) -> tuple[str, frozenset[str]] | None:
     served = body.get("servesId", [])
     if not _is_name(name) or not isinstance(served, list):
         return None
-    return str(name), frozenset(s for s in served[:MAX_SERVED] if _is_name(s))
+    return str(name), frozenset(s for s in served if _is_name(s))
 
 
 def _is_name(text: object) -> bool:

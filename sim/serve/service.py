@@ -136,6 +136,7 @@ class PlantService:
         for name, is_gateway in self._hidden - now:
             self.modbus.faults.clear_gateway(name) if is_gateway else self.modbus.faults.clear(name)
         self._hidden = now
+        self.mqtt.sparkplug.hide({site.devices[i].id for i in devices.nonzero()[0]})
 
     def _show_targets(self) -> None:
         """Set-points that a client can read back before it writes them."""

@@ -1,7 +1,7 @@
 """The plant's Sparkplug side: an edge node for each GROUP/NODE that the site names, on a connection of its own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,14 @@ class SparkplugPlant:
                 assert place is not None
                 group, node, name = place
                 self.edges[group, node].node.update(name, row)
+
+    def hide(self, silent: Collection[str]) -> None:
+        """Devices (by id) that do not speak; all others do."""
+        for device in (d for devices in self.devices.values() for d in devices):
+            place = address(device.topic)
+            assert place is not None
+            group, node, name = place
+            self.edges[group, node].node.set_alive(name, device.id not in silent)
 
     def tick(self) -> None:
         """Let every node publish what is due."""

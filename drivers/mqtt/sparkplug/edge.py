@@ -17,7 +17,6 @@ from drivers.mqtt.sparkplug.payload import (
     Message,
     Metric,
     SparkplugError,
-    Value,
     decode,
     encode,
 )
@@ -25,7 +24,6 @@ from drivers.mqtt.sparkplug.topics import Place, parse, state_topic
 from drivers.points import Floats
 
 Publish = Callable[[str, bytes, bool, int], bool]  # topic, payload, retain, QoS
-OnCommand = Callable[[str, str, Value], None]  # device, metric, value
 
 
 @dataclass
@@ -62,11 +60,10 @@ class EdgeNode:
         *,
         host: str = "",
         again_s: float = 1.0,
-        on_command: OnCommand = lambda _device, _metric, _value: None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._group, self._node, self._host, self._again_s = group, node, host, again_s
-        self._clock, self._publish, self._on_command = clock, publish, on_command
+        self._clock, self._publish = clock, publish
         self._devices: dict[str, _Device] = {}
         alias = 1
         for name, metrics in devices.items():
@@ -81,9 +78,8 @@ class EdgeNode:
 
     @property
     def subscriptions(self) -> list[str]:
-        """Commands to the node and its devices, and the host's STATE."""
-        commands = [self._place("NCMD").topic, self._place("DCMD").topic + "/+"]
-        return [*commands, *([state_topic(self._host)] if self._host else [])]
+        """Commands to the node, and the host's STATE. No metric of ours can be written."""
+        return [self._place("NCMD").topic, *([state_topic(self._host)] if self._host else [])]
 
     def will(self) -> tuple[str, bytes]:
         """Topic and payload of the will (QoS 1, not retained) for the next connection."""
@@ -125,14 +121,16 @@ class EdgeNode:
         self._devices[device].value[:] = values
 
     def set_alive(self, device: str, alive: bool) -> None:
-        """A device comes (DBIRTH) or goes (DDEATH)."""
+        """A device comes (DBIRTH) or goes (DDEATH); the node's own metrics stop."""
         state = self._devices[device]
         if state.alive == alive:
             return
         state.alive = alive
-        if self._born and alive:
+        if not self._born or not device:
+            return
+        if alive:
             self._device_birth(device, state)
-        elif self._born:
+        else:
             self._say("DDEATH", device, [])
 
     def tick(self) -> None:
@@ -151,28 +149,20 @@ class EdgeNode:
                 self._note_sent(device)
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Rebirth requests, commands and the host's STATE; what is malformed is counted and changes nothing."""
+        """Rebirth requests and the host's STATE; what is malformed is counted and changes nothing."""
         if self._host and topic == state_topic(self._host):
             self._host_state(payload)
             return
-        place = parse(topic)
-        ours = place is not None and (place.group, place.node) == (self._group, self._node)
-        if retained or place is None or not ours or place.kind not in ("NCMD", "DCMD"):  # one of the past is none
+        if retained or parse(topic) != self._place("NCMD"):  # a command of the past is none
             self.counters["ignored"] += 1
             return
         try:
-            message = decode(payload)
+            asked = decode(payload).value(REBIRTH) is True
         except SparkplugError:
             self.counters["malformed"] += 1
             return
-        for metric in message.metrics:
-            if metric.value is None:
-                continue
-            if place.kind == "NCMD" and metric.name == REBIRTH:
-                if metric.value is True and self._host_online:
-                    self.birth()
-            elif metric.name:
-                self._on_command(place.device, metric.name, metric.value)
+        if asked and self._host_online:
+            self.birth()
 
     def _host_state(self, payload: bytes) -> None:
         """The host comes: give birth. It goes: die, so that its values do not look alive to others."""
