@@ -49,7 +49,7 @@ def same(a: Reading, b: Reading) -> bool:
     return (a[0] == b[0] or (math.isnan(a[0]) and math.isnan(b[0]))) and a[1:] == b[1:]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(payloads())
 @example(b'{"value":32.5,"timestamp":1767225600000,"quality":1}')
 @example(b'{"value": 32.5, "timestamp": 1767225600000, "quality": 1}')
@@ -90,7 +90,7 @@ def state(values: BmsValues, table: PointTable) -> tuple[Any, ...]:
     return table.value.tolist(), table.quality.tolist(), table.time_s.tolist(), counts, values.silent()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(

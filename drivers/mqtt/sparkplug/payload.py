@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -40,8 +40,20 @@ class DataType(IntEnum):
     TEXT = 14
 
 
-SIGNED = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
-UNSIGNED = {DataType.UINT8: 8, DataType.UINT16: 16, DataType.UINT32: 32, DataType.UINT64: 64, DataType.DATETIME: 64}
+SIGNED: dict[int, int] = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
+UNSIGNED: dict[int, int] = {
+    DataType.UINT8: 8,
+    DataType.UINT16: 16,
+    DataType.UINT32: 32,
+    DataType.UINT64: 64,
+    DataType.DATETIME: 64,
+}
+FITS: dict[str, tuple[int, ...]] = {  # field of the value -> data types that may use it, besides whole numbers
+    "float_value": (DataType.FLOAT, DataType.DOUBLE),
+    "double_value": (DataType.FLOAT, DataType.DOUBLE),
+    "boolean_value": (DataType.BOOLEAN,),
+    "string_value": (DataType.STRING, DataType.TEXT),
+}
 WHOLE = ("int_value", "long_value")
 FIELD_OF = {
     **dict.fromkeys((DataType.INT64, DataType.UINT64, DataType.DATETIME), "long_value"),
@@ -53,8 +65,7 @@ FIELD_OF = {
 }
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric of a message. `value` None: null, or of a type that we do not read."""
 
     name: str  # empty: only the alias was given
@@ -157,16 +168,10 @@ def _value(raw: Any, datatype: int) -> Value | None:
         return None
     value: Value | bytes = getattr(raw, field)
     if field in WHOLE and datatype in SIGNED:
-        return _signed(int(value), SIGNED[DataType(datatype)])
+        return _signed(int(value), SIGNED[datatype])
     if field in WHOLE and datatype in UNSIGNED:
-        return int(value) & ((1 << UNSIGNED[DataType(datatype)]) - 1)
-    fits = {
-        "float_value": (DataType.FLOAT, DataType.DOUBLE),
-        "double_value": (DataType.FLOAT, DataType.DOUBLE),
-        "boolean_value": (DataType.BOOLEAN,),
-        "string_value": (DataType.STRING, DataType.TEXT),
-    }
-    return value if datatype in fits.get(field, ()) and not isinstance(value, bytes) else None
+        return int(value) & ((1 << UNSIGNED[datatype]) - 1)
+    return value if datatype in FITS.get(field, ()) and not isinstance(value, bytes) else None
 
 
 def _signed(raw: int, bits: int) -> int:
