@@ -209,7 +209,7 @@ class Session(Link):
         while True:
             now_s = self._clock.now_s()
             if now_s - self._heard_s > SILENCE_S:
-                self._silent(SILENCE_S)
+                self._silent(SILENCE_S, self._probe_topic)
             self.publish(self._probe_topic, b"1")
             await self._clock.sleep_until(now_s + PROBE_S)
 

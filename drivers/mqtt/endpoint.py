@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Endpoint:
     host: str
     port: int
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)  # no log line may show it
     tls_ca: str | None = None  # file; without it and a certificate of ours: plain TCP
     tls_cert: str | None = None
     tls_key: str | None = None

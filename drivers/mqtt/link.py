@@ -78,7 +78,7 @@ class Link:
                 await asyncio.wait_for(self._stop.wait(), self._backoff.wait_s(failures))
         self.detail = "stopped"
 
-    def _silent(self, limit_s: float) -> NoReturn:
+    def _silent(self, limit_s: float, probe_topic: str) -> NoReturn:
         """Give the link up for its silence."""
         self.counters["silences"] += 1
-        raise LinkError(f"nothing received for {limit_s:g} s")
+        raise LinkError(f"nothing received for {limit_s:g} s; if the broker runs, may we read and write {probe_topic}?")

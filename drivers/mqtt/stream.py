@@ -210,7 +210,7 @@ class Stream(Link):
         try:
             while not self._stop.is_set():
                 if self._clock.now_s() - self._heard_s > SILENCE_S:
-                    self._silent(SILENCE_S)
+                    self._silent(SILENCE_S, self._probe.decode())
                 wire.write(self._probe_packet)
                 done, _ = await asyncio.wait(
                     (stopped, wire.ended), timeout=PROBE_S, return_when=asyncio.FIRST_COMPLETED

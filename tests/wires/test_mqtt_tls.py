@@ -160,6 +160,7 @@ async def test_half_a_setting_is_never_plain_text(place: Place, caplog: pytest.L
     endpoint("127.0.0.1", 1883, {"HEADROOM_MQTT_USERNAME": "a", "HEADROOM_MQTT_PASSWORD": "b"})
     assert not caplog.records
     endpoint("broker.example", 1883, {"HEADROOM_MQTT_USERNAME": "a", "HEADROOM_MQTT_PASSWORD": "b"})
+    assert "s3cret" not in repr(Endpoint("b", 1, "plant", "s3cret"))
     assert "in clear" in caplog.text
     assert "HEADROOM_MQTT_CA" in caplog.text
 
