@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from drivers.clock import Clock
 from drivers.inventory import Inventory
@@ -12,9 +11,8 @@ from drivers.mqtt.bms_values import BmsValues, exact, json_object
 from drivers.mqtt.dsx_paths import PathBook, metadata_subscriptions
 from drivers.mqtt.dsx_requests import DsxRequests
 from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE
-from drivers.mqtt.dsx_units import CONVERSIONS
+from drivers.mqtt.dsx_units import conversion
 from drivers.points import PointTable
-from drivers.profile import Point
 from drivers.wires import LinkHealth
 
 MAX_TOPIC = 512
@@ -76,9 +74,9 @@ class DsxLink:
         self.requests.enter(topic, body)
         self.paths.enter(topic, body, wanted.measures if wanted is not None else "")
         if wanted is not None and body is not None:
-            conversion = _conversion(body, wanted.point)
-            self.counters["unit_unknown"] += conversion is None
-            self.values.convert(key, conversion)
+            found = conversion(body.get("engUnit"), wanted.point.unit)
+            self.counters["unit_unknown"] += found is None
+            self.values.convert(key, found)
 
     def _system(self, key: str, payload: bytes, retained: bool) -> None:
         parsed = exact(payload)
@@ -117,11 +115,3 @@ class DsxLink:
             detail = "the BMS does not echo our heartbeat"
         devices, silent = self.values.silent()
         return LinkHealth("bms", up, devices, silent, self._rate_per_s, detail, self.paths.note())
-
-
-def _conversion(body: dict[str, Any], point: Point) -> tuple[float, float] | None:
-    """Factor and shift from the unit that the metadata names to the point's; None when it cannot be that point."""
-    unit = body.get("engUnit")
-    if unit is None:
-        return (1.0, 0.0) if not point.unit else None
-    return CONVERSIONS.get((unit, point.unit)) if isinstance(unit, str) else None

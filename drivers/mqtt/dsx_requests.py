@@ -8,7 +8,7 @@ from typing import Any
 
 from drivers.clock import Clock
 from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, write_topic
-from drivers.mqtt.dsx_units import CONVERSIONS
+from drivers.mqtt.dsx_units import conversion
 
 Publish = Callable[[str, bytes], bool]
 MAX_WRITABLE = 4096  # integration points that we note
@@ -63,10 +63,10 @@ class DsxRequests:
         return bool(done) and all(done)
 
     def _ask(self, point: Writable, value: float, unit: str) -> bool:
-        conversion = CONVERSIONS.get((point.unit, unit))
-        if conversion is None:
+        found = conversion(point.unit, unit)
+        if found is None:
             return False
-        factor, shift = conversion
+        factor, shift = found
         wire = None if math.isnan(value) else (value - shift) / factor
         if wire == point.said and self._clock.now_s() - point.said_s < HEARTBEAT_S:
             return True

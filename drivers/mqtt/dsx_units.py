@@ -20,3 +20,10 @@ CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
     ("V", "V"): (1.0, 0.0),
     ("Hz", "Hz"): (1.0, 0.0),
 }
+
+
+def conversion(bus_unit: object, unit: str) -> tuple[float, float] | None:
+    """Factor and shift from the bus to our unit; None where they are not of one kind. A state has no unit."""
+    if bus_unit is None or bus_unit == "":
+        return None if unit else (1.0, 0.0)
+    return CONVERSIONS.get((bus_unit, unit)) if isinstance(bus_unit, str) else None

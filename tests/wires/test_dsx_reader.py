@@ -207,6 +207,19 @@ def test_a_set_point_is_asked_where_the_metadata_says_and_reverts_with_our_heart
     assert asked[-1] == (cdu, design_c), "our heartbeat is gone"
 
 
+def test_a_state_is_asked_without_a_unit() -> None:
+    link, _, sent, _, _, _ = hall_ends()
+    topic = f"{METADATA}Rack/RackLiquidIsolationRequest/h/r1/x"
+    body = {"objectType": "Rack", "rackLocationId": "r1", "integration": "headroom", "stateText": []}
+    link.receive(topic, json.dumps(body).encode(), True)
+    assert not link.requests.ask("r1", "RackLiquidIsolationRequest", 1.0, "C")
+    assert link.requests.ask("r1", "RackLiquidIsolationRequest", 1.0, "")
+    assert sent[-1][0] == write_topic(topic, "headroom")
+    assert json.loads(sent[-1][1])["value"] == 1.0
+    link.receive(topic, json.dumps(body | {"integration": "another"}).encode(), True)
+    assert not link.requests.ask("r1", "RackLiquidIsolationRequest", 0.0, ""), "it is no longer ours"
+
+
 @with_schemas
 def test_what_we_say_validates_against_nvidias_schemas() -> None:
     link, _, sent, bms, _, cdu = hall_ends()
