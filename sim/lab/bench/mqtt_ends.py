@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -105,48 +106,33 @@ def publish_bms(
     """
     site = Site.model_validate_json(site_json)
     group = bms_groups(site, {name: Profile.model_validate(body) for name, body in profiles.items()})["dsx_rack"]
-    link = socket.create_connection((where.host, where.port))
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.sendall(packets.connect("bench-bms", 0, where.username, where.password))
-    link.recv(4)
-    pipe.recv()
-    _paced(link, [packets.publish(METADATA + p.key, p.metadata) for p in group.points], METADATA_PER_S)
-    pipe.send(UP)
-    pipe.recv()
-    pipe.send(_stream([VALUE + p.key for p in group.points], link, per_s, seconds))
-    link.sendall(packets.DISCONNECT)
-    link.close()
+    with socket.create_connection((where.host, where.port)) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.sendall(packets.connect("bench-bms", 0, where.username, where.password))
+        link.recv(4)
+        pipe.recv()
+        metadata = [packets.publish(METADATA + p.key, p.metadata) for p in group.points]
+        uvloop.run(_evenly(link, len(metadata), METADATA_PER_S, lambda k: metadata[k]))
+        pipe.send(UP)
+        pipe.recv()
+        topics, clock = [VALUE + p.key for p in group.points], RealClock()
+
+        def value(k: int) -> bytes:
+            payload = b'{"value":%.7g,"timestamp":%d,"quality":1}' % (bus_value(k), clock.wall_ms())
+            return packets.publish(topics[k % len(topics)], payload)
+
+        pipe.send((per_s * seconds, uvloop.run(_evenly(link, per_s * seconds, per_s, value))))
+        link.sendall(packets.DISCONNECT)
 
 
-def _paced(link: socket.socket, messages: list[bytes], per_s: int) -> None:
+async def _evenly(link: socket.socket, total: int, per_s: int, packet: Callable[[int], bytes]) -> float:
+    """Send `total` packets, `per_s` a second in portions of TICK_S; how long it took [s]."""
     clock = RealClock()
     begin_s, sent = clock.now_s(), 0
-    while sent < len(messages):
-        due = min(len(messages), int((clock.now_s() - begin_s) * per_s) + 1)
-        link.sendall(b"".join(messages[sent:due]))
-        sent = due
-        asyncio.run(clock.sleep_until(clock.now_s() + TICK_S))
-
-
-def _stream(topics: list[str], link: socket.socket, per_s: int, seconds: int) -> tuple[int, float]:
-    """Publish values in turn over all topics at an even rate; the number sent and how long it took [s]."""
-    return uvloop.run(_even_stream(topics, link, per_s, seconds))
-
-
-async def _even_stream(topics: list[str], link: socket.socket, per_s: int, seconds: int) -> tuple[int, float]:
-    clock = RealClock()
-    begin_s, total, sent = clock.now_s(), per_s * seconds, 0
-    while sent < total:
+    while True:
         due = min(total, int((clock.now_s() - begin_s + TICK_S) * per_s))
-        stamp = clock.wall_ms()
-        link.sendall(
-            b"".join(
-                packets.publish(
-                    topics[k % len(topics)], b'{"value":%.7g,"timestamp":%d,"quality":1}' % (bus_value(k), stamp)
-                )
-                for k in range(sent, due)
-            )
-        )
+        link.sendall(b"".join(packet(k) for k in range(sent, due)))
         sent = due
+        if sent == total:
+            return clock.now_s() - begin_s
         await clock.sleep_until(clock.now_s() + TICK_S)
-    return sent, clock.now_s() - begin_s
