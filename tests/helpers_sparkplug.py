@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from helpers_site import tiny_site
+from hypothesis import strategies as st
 
 from drivers.clock import VirtualClock
 from drivers.inventory import Inventory, compile_inventory
 from drivers.mqtt.sparkplug.host import SparkplugHost
-from drivers.mqtt.sparkplug.payload import Message, Metric, decode, encode
+from drivers.mqtt.sparkplug.payload import SIGNED, UNSIGNED, DataType, Message, Metric, decode, encode
 from drivers.mqtt.sparkplug.topics import Place
 from drivers.points import PointTable
 from drivers.profile import load_profiles
@@ -87,3 +88,24 @@ class Bench:
         asked = [topic for topic, payload, _, _ in self.sent if "/NCMD/" in topic and decode(payload)]
         self.sent.clear()
         return [topic.rpartition("/")[2] for topic in asked]
+
+
+@st.composite
+def metrics(draw: st.DrawFn) -> Metric:
+    """Any metric that can be written."""
+    kind = draw(st.sampled_from(list(DataType)))
+    if kind in SIGNED:
+        bits = SIGNED[kind]
+        value: float | int | bool | str | None = draw(st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
+    elif kind in UNSIGNED:
+        value = draw(st.integers(0, 2 ** UNSIGNED[kind] - 1))
+    elif kind in (DataType.FLOAT, DataType.DOUBLE):
+        value = draw(st.floats(allow_nan=False, width=32 if kind == DataType.FLOAT else 64))
+    elif kind == DataType.BOOLEAN:
+        value = draw(st.booleans())
+    else:
+        value = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+    value = draw(st.sampled_from([value, value, None]))
+    numbers = st.none() | st.integers(0, 2**64 - 1)
+    name = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+    return Metric(name, value, kind, draw(numbers), draw(numbers), draw(st.booleans()))
