@@ -1,5 +1,6 @@
-"""Certificates of a small authority for tests, made by openssl."""
+"""Certificates for tests, made on the spot by openssl: a CA, and whoever it signs."""
 
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,34 +9,45 @@ from helpers_programs import need_program
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A certificate and its key."""
-
-    cert: Path
-    key: Path
-
-
 class Authority:
-    """A CA in a folder that signs certificates."""
+    """A CA in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
-        self._openssl, self._folder, self._name = need_program("openssl", "openssl"), folder, name
-        self.cert, self._key = folder / f"{name}.pem", folder / f"{name}.key"
-        ca = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign")
-        self._run("req", "-x509", *self._new(self._key), "-subj", f"/CN={name}", "-out", str(self.cert), *ca)
+    folder: Path
 
-    def sign(self, name: str, address: str = "") -> Pair:
-        """A certificate for `name`; with an address, a server's."""
-        pair = Pair(self._folder / f"{self._name}-{name}.pem", self._folder / f"{self._name}-{name}.key")
-        extra = ("-addext", f"subjectAltName={address}") if address else ()
-        by = ("-CA", str(self.cert), "-CAkey", str(self._key))
-        self._run("req", "-x509", *self._new(pair.key), "-subj", f"/CN={name}", "-out", str(pair.cert), *extra, *by)
-        return pair
+    @classmethod
+    def new(cls, folder: Path) -> "Authority":
+        folder.mkdir()
+        made = cls(folder)
+        made._openssl("req", "-x509", *made._key("ca"), "-out", "ca.pem", "-days", "2", "-subj", "/CN=test CA")
+        return made
+
+    def sign(self, name: str, host: str = "") -> tuple[Path, Path]:
+        """Certificate and key of `name`; with `host` (an address) it may be a server there."""
+        self._openssl("req", *self._key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        extra = f"subjectAltName=IP:{host}\n" if host else "extendedKeyUsage=clientAuth\n"
+        (self.folder / f"{name}.ext").write_text(extra)
+        by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext")
+        self._openssl("x509", "-req", "-in", f"{name}.csr", *by, "-out", f"{name}.pem")
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def environ(self, name: str) -> dict[str, str]:
+        """What the environment says for a client that this CA has signed."""
+        cert, key = self.sign(name)
+        files = {"CA": self.folder / "ca.pem", "CERT": cert, "KEY": key}
+        return {f"HEADROOM_MODBUS_{what}": str(path) for what, path in files.items()}
+
+    def server_context(self, host: str) -> ssl.SSLContext:
+        """A server that only lets in whom this CA has signed."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.sign(f"server-{host}", host))
+        context.load_verify_locations(self.folder / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _openssl(self, *arguments: str) -> None:
+        program = need_program("openssl", "openssl")
+        subprocess.run([program, *arguments], cwd=self.folder, check=True, capture_output=True)
 
     @staticmethod
-    def _new(key: Path) -> tuple[str, ...]:
-        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-        return (*curve, "-nodes", "-days", "2", "-keyout", str(key))
-
-    def _run(self, *words: str) -> None:
-        subprocess.run([self._openssl, *words], check=True, capture_output=True)
+    def _key(name: str) -> tuple[str, ...]:
+        return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"

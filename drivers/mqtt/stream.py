@@ -26,6 +26,7 @@ PAUSE_S = 0.02
 BUFFER = 1 << 18  # [bytes] a read takes at most this: 13 MB/s, four times the stream of a 300 MW site
 LONGEST = 1 << 16  # [bytes] longer packets are skipped: no value message is
 KEEPALIVE_S = 10
+CLOSE_S = 1.0  # for a farewell, then the connection is cut
 OnMessages = Callable[[list[Message]], None]
 
 
@@ -41,6 +42,7 @@ class _Wire(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.answers: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(4)
+        self.gone = asyncio.Event()  # nothing of the connection is left in the loop
         self.ended: asyncio.Future[None] = loop.create_future()
         self.ended.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -50,6 +52,7 @@ class _Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Say so to whoever waits."""
+        self.gone.set()
         self._end(LinkError(f"connection lost ({error})" if error else "the broker closed the connection"))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
@@ -74,18 +77,22 @@ class _Wire(asyncio.BufferedProtocol):
         if self._transport is not None and not self.ended.done():
             self._transport.write(data)
 
-    def close(self) -> None:
-        """Take leave and close."""
-        if self._transport is not None:
+    async def close(self, orderly: bool) -> None:
+        """Close, having taken leave where `orderly`; returns when the connection is gone."""
+        if self._transport is None:
+            return
+        if orderly:
             self.write(packets.DISCONNECT)
-            self._end(None)
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close without waiting for anything."""
         self._end(None)
-        if self._transport is not None:
+        if orderly and not self.gone.is_set():
+            self._transport.resume_reading()  # TLS waits for the broker's farewell
+            self._transport.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.gone.wait(), CLOSE_S)
+        if not self.gone.is_set():
             self._transport.abort()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.gone.wait(), CLOSE_S)
 
     def _take(self, count: int) -> None:
         filled = self._filled + count
@@ -169,12 +176,11 @@ class Stream(Link):
             self.up, self.detail = True, ""
             log.info("%s: connected to %s:%d", self.name, self._where.host, self._where.port)
             await self._watch(wire)
-            wire.close()
+            await wire.close(orderly=True)
         except TimeoutError:
             raise LinkError(f"no answer from {self._where.host}:{self._where.port} in {CONNECT_S:g} s") from None
         finally:
-            if not wire.ended.done():
-                wire.abort()
+            await wire.close(orderly=False)
 
     async def _sign_on(self, wire: _Wire) -> None:
         """CONNECT and SUBSCRIBE; LinkError when the broker refuses, ends or answers something else."""

@@ -30,15 +30,15 @@ class Place:
     """A site's authority, its broker's files and a client's endpoint."""
 
     def __init__(self, folder: Path) -> None:
-        self.authority = Authority(folder)
-        server, self.client = self.authority.sign("broker", "IP:127.0.0.1"), self.authority.sign("controller")
-        self.tls = Tls(self.authority.cert, server.cert, server.key)
-        self.folder = folder
+        self.folder, self.authority = folder, Authority.new(folder / "ca")
+        self.ca = self.authority.folder / "ca.pem"
+        self.client = self.authority.sign("controller")
+        self.tls = Tls(self.ca, *self.authority.sign("broker", "127.0.0.1"))
 
     def where(self, broker: Broker) -> Endpoint:
         """How a good client comes in."""
-        ca, pair = str(self.authority.cert), self.client
-        return Endpoint("127.0.0.1", broker.port, "plant", "s3cret", ca, str(pair.cert), str(pair.key))
+        files = (str(path) for path in (self.ca, *self.client))
+        return Endpoint("127.0.0.1", broker.port, "plant", "s3cret", *files)
 
 
 @pytest.fixture
@@ -101,17 +101,16 @@ async def test_a_flaw_keeps_a_link_out_and_alive(
         monkeypatch.setattr(module, "CONNECT_S", 1.0)
     tls = place.tls
     if flaw == "another name":
-        server = place.authority.sign("elsewhere", "DNS:elsewhere.example")
-        tls = Tls(place.authority.cert, server.cert, server.key)
+        tls = Tls(place.ca, *place.authority.sign("elsewhere", "127.9.9.9"))
     with open_broker(kind, "plant", "s3cret", tls) as broker:
         where = place.where(broker)
         if flaw == "no certificate":
             where = replace(where, tls_cert=None, tls_key=None)
         elif flaw == "a stranger's certificate":
-            stranger = Authority(place.folder, "stranger").sign("controller")
-            where = replace(where, tls_cert=str(stranger.cert), tls_key=str(stranger.key))
+            cert, key = Authority.new(place.folder / "stranger").sign("controller")
+            where = replace(where, tls_cert=str(cert), tls_key=str(key))
         elif flaw == "another authority":
-            where = replace(where, tls_ca=str(Authority(place.folder, "other").cert))
+            where = replace(where, tls_ca=str(Authority.new(place.folder / "other").folder / "ca.pem"))
         elif flaw == "no TLS":
             where = Endpoint("127.0.0.1", broker.port, "plant", "s3cret")
         elif flaw == "a wrong password":
@@ -153,7 +152,8 @@ def test_the_stream_speaks_tls_on_the_controllers_own_loop(place: Place) -> None
 
 
 async def test_half_a_setting_is_never_plain_text(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    environ = {"HEADROOM_MQTT_CERT": str(place.client.cert), "HEADROOM_MQTT_KEY": str(place.client.key)}
+    cert, key = place.client
+    environ = {"HEADROOM_MQTT_CERT": str(cert), "HEADROOM_MQTT_KEY": str(key)}
     assert endpoint("broker.example", 8883, environ).tls_context() is not None
     assert endpoint("broker.example", 8883, {}).tls_context() is None
     assert not caplog.records
