@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drivers.modbus.identity import declared
 from drivers.modbus.plan import poll_s
+from drivers.mqtt.sparkplug.topics import address
 from drivers.profile import STANDS_AT, Profile, measured_kind
 from drivers.site import links, sums, tenants
 from drivers.site.load import find_site, read_draft
@@ -19,6 +20,7 @@ from drivers.site.report import Report
 from drivers.site.write import TABLES
 
 GATEWAY_BUSY_MAX = 0.9  # of a gateway's time; the rest is for writes and for devices that answer late
+SPARKPLUG_TOPIC = "Write GROUP/NODE, or GROUP/NODE/DEVICE for a device behind an edge node"
 
 
 def _things(site: Site) -> dict[str, str]:
@@ -62,9 +64,12 @@ def _check_measured(report: Report, d: Device, profile: Profile, thing: str) -> 
 
 def _check_address(report: Report, d: Device) -> None:
     at = ("devices", d.id)
-    if d.protocol == "dsx":
+    if d.protocol != "modbus_tcp":
         if not d.topic:
-            report.note(*at, f"'{d.id}' has no topic", "Give its DSX tagPath")
+            fix = "Give its DSX tagPath" if d.protocol == "dsx" else SPARKPLUG_TOPIC
+            report.note(*at, f"'{d.id}' has no topic", fix)
+        elif d.protocol == "sparkplug" and address(d.topic) is None:
+            report.note(*at, f"'{d.topic}' is no place of a Sparkplug device", SPARKPLUG_TOPIC)
         if d.gateway or d.host:
             report.note(*at, f"'{d.id}' is on MQTT but has a Modbus address", "Leave gateway, host and port empty")
     elif d.topic:
@@ -128,7 +133,7 @@ def check_addresses(report: Report) -> None:
             report.note("gateways", g.id, f"{g.host}:{g.port} is also gateway '{first}'", fix)
     for d in report.site.devices:
         place: tuple[object, ...] = (d.topic,)
-        if d.protocol == "dsx":
+        if d.protocol != "modbus_tcp":
             text = f"topic '{d.topic}'"
         else:
             host, port = at_gateway.get(d.gateway, (d.host, d.port))

@@ -6,8 +6,9 @@ from drivers.clock import Clock
 from drivers.inventory import compile_inventory
 from drivers.lease import compile_groups
 from drivers.modbus.reader import ModbusReader
-from drivers.mqtt.client import Session, endpoint
+from drivers.mqtt.client import Session
 from drivers.mqtt.dsx import DsxLink
+from drivers.mqtt.endpoint import endpoint
 from drivers.mqtt.leases import LeaseLink, lease_topic
 from drivers.points import Snapshot
 from drivers.profile import Profile
@@ -55,7 +56,12 @@ class Listening:
                 endpoint(site.mqtt.host, site.mqtt.port),
                 clock,
                 name="listener",
-                subscriptions=[leases.subscription, lease_topic(site.name, "#"), *dsx.subscriptions],
+                subscriptions=[
+                    leases.subscription,
+                    lease_topic(site.name, "#"),
+                    *dsx.subscriptions,
+                    *dsx.values.subscriptions,
+                ],
                 on_message=self._hear,
             )
             if mqtt

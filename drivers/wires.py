@@ -63,6 +63,7 @@ class LinkHealth:
     devices_silent: int
     points_per_s: float
     detail: str = ""
+    note: str = ""  # something to look into that is no failure
 
 
 class Wires(Protocol):

@@ -227,7 +227,7 @@ def year_(
 @app.command("bench")
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="allocate|cycle|history|plant|poll|security|all", help="What to measure.")
+        str, typer.Argument(metavar="allocate|cycle|history|mqtt|plant|poll|security|all", help="What to measure.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     devices: Annotated[
@@ -235,13 +235,15 @@ def bench(
     ] = 10_500,
 ) -> None:
     """Measure beside a peer in the same run: the allocation beside HiGHS, a cycle with and without the background work,
-    the plant over a simulated day, kinds of security beside each other, the reader beside pymodbus's client."""
+    MQTT at two brokers, the plant over a simulated day, kinds of security beside each other, the reader beside
+    pymodbus's client."""
     import json
     from collections.abc import Callable
 
     from sim.lab.bench.allocate import bench_allocate
     from sim.lab.bench.cycle import bench_cycle
     from sim.lab.bench.history import bench_history
+    from sim.lab.bench.mqtt import bench_mqtt
     from sim.lab.bench.plant import bench_plant
     from sim.lab.bench.poll import BenchError, bench_poll
     from sim.lab.bench.security import bench_security
@@ -251,6 +253,7 @@ def bench(
         "allocate": partial(bench_allocate, say),
         "cycle": partial(bench_cycle, say),
         "history": partial(bench_history, say),
+        "mqtt": partial(bench_mqtt, say),
         "plant": partial(bench_plant, say),
         "poll": partial(bench_poll, say, devices),
         "security": partial(bench_security, say),
@@ -282,4 +285,10 @@ def _figures(name: str, result: dict[str, Any]) -> list[str]:
     """A bench's own table, or its figures, a line each."""
     if "table" in result:
         return list(result["table"])
-    return [f"{name}  {figure:32s} {v if not isinstance(v, float) else f'{v:.4g}'}" for figure, v in result.items()]
+    lines: list[str] = []
+    for figure, v in result.items():
+        if isinstance(v, dict):
+            lines += _figures(f"{name} {figure}", v)
+        else:
+            lines.append(f"{name}  {figure:32s} {v if not isinstance(v, float) else f'{v:.4g}'}")
+    return lines

@@ -10,12 +10,12 @@ from helpers_programs import free_port, need_program
 from drivers.clock import RealClock
 from drivers.inventory import Inventory, compile_inventory
 from drivers.lease import Holder, Lease, Ledger
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.wires import MqttWires
 from drivers.points import Floats, PointTable
 from drivers.profile import load_profiles
 from drivers.site.model import Site
-from sim.lab.broker import Broker, Kind
+from sim.lab.broker import Broker, Kind, Tls
 from sim.serve.mqtt import MqttPlant
 
 PROFILES = load_profiles()
@@ -24,11 +24,13 @@ BROKERS: tuple[Kind, ...] = ("nats", "mosquitto")
 
 
 @contextmanager
-def open_broker(kind: Kind, username: str | None = None, password: str | None = None) -> Iterator[Broker]:
+def open_broker(
+    kind: Kind, username: str | None = None, password: str | None = None, tls: Tls | None = None
+) -> Iterator[Broker]:
     """A running broker; skips where its program is missing."""
     if kind == "mosquitto":
         need_program("mosquitto", "mosquitto")
-    with Broker(free_port(), kind=kind, username=username, password=password) as broker:
+    with Broker(free_port(), kind=kind, username=username, password=password, tls=tls) as broker:
         yield broker
 
 
@@ -51,13 +53,15 @@ class Ends:
 
     site: Site
     broker: Broker
+    where: Endpoint | None = None
     inventory: Inventory = field(init=False)
     table: PointTable = field(init=False)
     latencies_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         site, now_s = self.site, CLOCK.now_s()
-        where = Endpoint("127.0.0.1", self.broker.port, self.broker.username, self.broker.password)
+        broker = self.broker
+        where = self.where or Endpoint("127.0.0.1", broker.port, broker.username, broker.password)
         self.inventory = compile_inventory(site, PROFILES)
         self.table = self.inventory.table()
         self.safe_w = np.array([round(r.safe_cap_w) for r in site.racks], dtype=np.int64)

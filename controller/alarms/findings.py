@@ -253,7 +253,7 @@ def _points(frames: Frames, cause: Ints | None) -> list[Finding]:
 
 
 def _wires(plan: Plan, frames: Frames, links: Sequence[LinkHealth], cause: Ints | None) -> list[Finding]:
-    """One finding for all wires that are down, one for all silent devices on the others, the worst named."""
+    """One finding for wires that are down, one for silent devices on the others, one for what buses say of the site."""
     down = [link for link in links if not link.up]
     ill = sorted((link for link in links if link.up and link.devices_silent), key=lambda link: -link.devices_silent)
     found = []
@@ -269,6 +269,9 @@ def _wires(plan: Plan, frames: Frames, links: Sequence[LinkHealth], cause: Ints 
         worst = f"{ill[0].name} {ill[0].detail}".rstrip()
         text = f"{silent} devices silent on {len(ill)} wires, most on {worst}"
         found.append(_of_wires("devices_silent", text, ill, because))
+    noted = {link.name: f"{link.name}: {link.note}" for link in links if link.note}
+    if noted:
+        found.append(Finding("wire_differs", "; ".join(noted.values()), dict.fromkeys(noted, 1.0), noted))
     return found
 
 

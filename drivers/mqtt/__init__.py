@@ -1,1 +1,1 @@
-"""MQTT: sessions, cap leases and DSX Exchange points."""
+"""MQTT: sessions, cap leases, DSX Exchange and its stream of values, Sparkplug B."""

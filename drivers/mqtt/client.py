@@ -1,65 +1,35 @@
 """One MQTT 3.1.1 session that lives for ever: bounded both ways, subscribed in one place, suspicious of silence."""
 
 import asyncio
-import contextlib
 import logging
 import math
-import os
 import socket
-import ssl
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiomqtt
 
 from drivers.clock import Clock
+from drivers.mqtt.endpoint import Endpoint
+from drivers.mqtt.link import CONNECT_S, PROBE_S, SILENCE_S, Link
 from drivers.supervise import Backoff
 
 log = logging.getLogger(__name__)
 _library_log = logging.getLogger("drivers.mqtt.library")
 _library_log.setLevel(logging.CRITICAL)  # what the library warns of (pending calls, queues) is counted here
 
-CONNECT_S = 5.0
-PROBE_S = 2.0  # between our messages to ourselves
-SILENCE_S = 7.0  # without any message, ours included: the link is dead, whatever TCP says
 MAX_QUEUE = 4096
+MAX_PACKET = 1 << 21  # [bytes] the longest that any handler reads is half of it; paho would take 256 MB
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages in pairs would wait 40 ms for an ACK
 BREATH = 50  # messages sent before other tasks get a turn
 
 OnMessage = Callable[[str, bytes, bool], None]
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the broker is and who we are there."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls_ca: str | None = None  # file; None is plain TCP
-    tls_cert: str | None = None
-    tls_key: str | None = None
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """TLS with the site's own CA, or None; OSError when a file cannot be read."""
-        if self.tls_ca is None:
-            return None
-        context = ssl.create_default_context(cafile=self.tls_ca)
-        if self.tls_cert is not None:
-            context.load_cert_chain(self.tls_cert, self.tls_key)
-        return context
-
-
-def endpoint(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """The broker of a site file, with credentials from HEADROOM_MQTT_{USERNAME,PASSWORD,CA,CERT,KEY}."""
-
-    def get(name: str) -> str | None:
-        return environ.get(f"HEADROOM_MQTT_{name}") or None
-
-    return Endpoint(host, port, get("USERNAME"), get("PASSWORD"), get("CA"), get("CERT"), get("KEY"))
+def last_will(said: tuple[str, bytes], *, retain: bool) -> aiomqtt.Will:
+    """A will at QoS 1 of (topic, payload)."""
+    return aiomqtt.Will(*said, qos=1, retain=retain)
 
 
 def _inbox(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
@@ -77,13 +47,21 @@ class _Client(aiomqtt.Client):
 
     aiomqtt 2.5.1 asks one loop turn late by number; a publish that meets a dead connection would then watch a
     number that is closed, or already someone else's. How a connection ended is looked at once, so that no future
-    complains at its end that nobody did.
+    complains at its end that nobody did. A packet that is too long ends the connection before it fills the memory.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for future in (self._connected, self._disconnected):
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        read: Callable[[int], bytes] = self._client._sock_recv
+
+        def bounded(size: int) -> bytes:
+            if size > MAX_PACKET:  # paho asks for a whole packet at once, and takes an OSError for a lost link
+                raise OSError(f"a packet of {size} bytes")
+            return read(size)
+
+        self._client._sock_recv = bounded  # type: ignore[method-assign, assignment]
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         def write() -> None:
@@ -100,12 +78,13 @@ class _Client(aiomqtt.Client):
         self._loop.call_soon_threadsafe(register)
 
 
-class Session:
+class Session(Link):
     """Connects, subscribes, reconnects with back-off and jitter until stopped.
 
     `on_message(topic, payload, retained)` runs in the event loop as messages arrive and must be quick; what it
     raises is counted. `on_connect()` runs after every successful subscription. `probe_topic` is a topic of our own
     on which we hear ourselves: end-to-end proof of the broker, even when nobody else talks.
+    `will()` gives the last will of each connection.
     """
 
     def __init__(
@@ -120,77 +99,49 @@ class Session:
         probe_topic: str = "",
         max_queue: int = MAX_QUEUE,
         backoff: Backoff | None = None,
+        will: Callable[[], aiomqtt.Will] | None = None,
     ) -> None:
-        self.name = name
-        self.counters: Counter[str] = Counter()
-        self.up = False
-        self.detail = "not started"
+        super().__init__(name, clock, (aiomqtt.MqttError,), backoff)
         self._where = where
-        self._clock = clock
         self._subscriptions = [*subscriptions, *([probe_topic] if probe_topic else [])]
         self._on_message = on_message
         self._on_connect = on_connect
         self._probe_topic = probe_topic
-        self._queue: deque[tuple[str, bytes, bool]] = deque()
+        self._will = will
+        self._queue: deque[tuple[str, bytes, bool, int]] = deque()
         self._max_queue = max_queue
-        self._backoff = backoff or Backoff(first_s=0.3, longest_s=5.0)
         self._filled = asyncio.Event()
-        self._stop = asyncio.Event()
         self._heard_s = -math.inf
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def queued(self) -> int:
         """Messages waiting to be sent."""
         return len(self._queue)
 
-    def start(self) -> None:
-        """Begin; returns at once."""
-        if self._task is None:
-            self._stop.clear()
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
-
     async def stop(self) -> None:
         """Send what is queued, disconnect, and return when the session has ended."""
-        if self._task is None:
-            return
         self._stop.set()
         self._filled.set()
-        await self._task
-        self._task = None
+        await super().stop()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Queue a message (QoS 0), never wait; False while the link is down. A full queue drops its oldest."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 0) -> bool:
+        """Queue a message, never wait; False while the link is down. A full queue drops its oldest.
+
+        QoS 1 is for rare messages: those behind it wait for its acknowledgement.
+        """
         if not self.up:
             self.counters["refused_down"] += 1
             return False
         if len(self._queue) >= self._max_queue:
             self._queue.popleft()
             self.counters["dropped_oldest"] += 1
-        self._queue.append((topic, payload, retain))
+        self._queue.append((topic, payload, retain, qos))
         self._filled.set()
         return True
 
-    async def _run(self) -> None:
-        failures = 0
-        while not self._stop.is_set():
-            since_s = self._clock.now_s()
-            try:
-                await self._connected_life()
-            except (aiomqtt.MqttError, OSError, ssl.SSLError, ValueError) as error:
-                self.detail = str(error) or type(error).__name__
-                log.log(logging.WARNING if failures == 0 else logging.DEBUG, "%s: %s", self.name, self.detail)
-            finally:
-                self.up = False
-                self.counters["dropped_down"] += len(self._queue)
-                self._queue.clear()
-            if self._stop.is_set():
-                break
-            failures = 1 if self._clock.now_s() - since_s > SILENCE_S else failures + 1
-            self.counters["reconnects"] += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._backoff.wait_s(failures))
-        self.detail = "stopped"
+    def _went_down(self) -> None:
+        self.counters["dropped_down"] += len(self._queue)
+        self._queue.clear()
 
     def _client(self) -> aiomqtt.Client:
         return _Client(
@@ -206,6 +157,7 @@ class Session:
             logger=_library_log,
             socket_options=[NO_DELAY],
             queue_type=_inbox(self._deliver),
+            will=self._will() if self._will is not None else None,
         )
 
     async def _connected_life(self) -> None:
@@ -238,8 +190,8 @@ class Session:
         sent = 0
         while True:
             while self._queue:
-                topic, payload, retain = self._queue.popleft()
-                await client.publish(topic, payload, qos=0, retain=retain, timeout=SILENCE_S)
+                topic, payload, retain, qos = self._queue.popleft()
+                await client.publish(topic, payload, qos=qos, retain=retain, timeout=SILENCE_S)
                 self.counters["sent"] += 1
                 sent += 1
                 if sent % BREATH == 0:
@@ -257,8 +209,7 @@ class Session:
         while True:
             now_s = self._clock.now_s()
             if now_s - self._heard_s > SILENCE_S:
-                self.counters["silences"] += 1
-                raise aiomqtt.MqttError(f"nothing received for {SILENCE_S:g} s")
+                self._silent(SILENCE_S, self._probe_topic)
             self.publish(self._probe_topic, b"1")
             await self._clock.sleep_until(now_s + PROBE_S)
 

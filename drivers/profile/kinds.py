@@ -27,6 +27,8 @@ def measured_kind(profile: Profile) -> str:
         kind = profile.name.removeprefix("dsx_")
         return DSX_KINDS.get(kind, kind)
     names = {p.name for p in profile.polled()}
+    if profile.protocol == "sparkplug" and "rack" in profile.name.split("_"):
+        return "rack"
     if "soc_pct" in names:
         return "storage"
     if {"flow_lpm", "supply_c"} <= names:

@@ -139,7 +139,7 @@ class Point(ProfileModel):
     states: dict[int, str] = {}  # names of the values of an enumeration
     poll: bool = False  # read every period; the others only by probe
     write: WriteLimit | None = None
-    topic: str = ""  # DSX pointType (protocol dsx)
+    topic: str = ""  # DSX pointType (protocol dsx), name of a Sparkplug metric (protocol sparkplug)
     source: str = ""  # overrides the profile's source
     trust: Trust | None = None
 
@@ -184,7 +184,7 @@ class Profile(ProfileModel):
 
     name: str
     title: str
-    protocol: Literal["modbus", "dsx", "agent"]
+    protocol: Literal["modbus", "dsx", "sparkplug", "agent"]
     source: str
     trust: Trust
     role: Role = ""  # of a device beside the instruments that control goes by: where it may stand is in kinds.py

@@ -196,13 +196,13 @@ class Device(SiteModel):
 
     id: str
     profile: str  # name of a file in drivers/profiles
-    protocol: Literal["modbus_tcp", "dsx"]
+    protocol: Literal["modbus_tcp", "dsx", "sparkplug"]
     gateway: str = ""  # empty: own connection at host, port
     host: str = ""
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     framing: Framing = "tcp"  # on a connection of its own; behind a gateway the gateway's counts
-    topic: str = ""  # DSX tagPath
+    topic: str = ""  # DSX tagPath; Sparkplug GROUP/NODE or GROUP/NODE/DEVICE
     measures: str  # id of the node, rack, CDU, loop, cooling unit, storage or switch
     period_s: Positive = 1.0
     fed_from: Ids = ()  # any one is enough; empty: lives with what it measures
@@ -227,6 +227,7 @@ class Mqtt(SiteModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(gt=0, lt=65536)] = 1883
     integration: str = "headroom"  # our id on the DSX bus
+    sparkplug_host: str = "headroom"  # our id as Sparkplug host application
     fed_from: Ids = ()
 
 

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -20,6 +21,15 @@ PR_SET_PDEATHSIG = 1
 STOP_S = 5.0
 CONNECT = bytes.fromhex("101000044d515454040200050004") + b"test"  # MQTT 3.1.1 CONNECT, clean session, id "test"
 Kind = Literal["nats", "mosquitto"]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of a broker that speaks TLS only, and only with clients whose certificate `ca` has signed."""
+
+    ca: Path
+    cert: Path
+    key: Path
 
 
 class BrokerError(RuntimeError):
@@ -34,11 +44,16 @@ class Broker:
     """
 
     def __init__(
-        self, port: int = 0, kind: Kind = "nats", username: str | None = None, password: str | None = None
+        self,
+        port: int = 0,
+        kind: Kind = "nats",
+        username: str | None = None,
+        password: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         if (username is None) != (password is None):
             raise BrokerError("give both username and password, or neither")
-        self.kind, self.username, self.password = kind, username, password
+        self.kind, self.username, self.password, self.tls = kind, username, password, tls
         self.port = port or free_port()
         self._clock = RealClock()
         self._folder = Path(tempfile.mkdtemp(prefix="headroom-broker-"))
@@ -137,16 +152,24 @@ class Broker:
         user = ""
         if self.username is not None:
             user = f'authorization {{ user: "{_plain(self.username)}", password: "{_plain(self.password)}" }}\n'
+        tls = ""
+        if self.tls is not None:
+            files = f'ca_file: "{self.tls.ca}", cert_file: "{self.tls.cert}", key_file: "{self.tls.key}"'
+            tls = f", tls {{ {files}, verify: true }}"
         return (
             # MQTT needs JetStream and a server name; the NATS port itself is ours alone and any free one.
             f'server_name: headroom\nhost: "127.0.0.1"\nport: -1\n{user}'
             f'jetstream {{ store_dir: "{self._folder}/jetstream", max_mem: 256MB, max_file: 2GB }}\n'
-            f'mqtt {{ host: "127.0.0.1", port: {self.port} }}\n'
+            f'mqtt {{ host: "127.0.0.1", port: {self.port}{tls} }}\n'
         )
 
     def _mosquitto_config(self, program: str) -> str:
         text = f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\nuser root\n"
         text += f"persistence true\npersistence_location {self._folder}/\n"
+        if self.tls is not None:
+            text += (
+                f"cafile {self.tls.ca}\ncertfile {self.tls.cert}\nkeyfile {self.tls.key}\nrequire_certificate true\n"
+            )
         if self.username is None:
             return text + "allow_anonymous true\n"
         passwords = self._folder / "passwords"
@@ -183,6 +206,8 @@ class Broker:
         """Whether it answers a CONNECT with a CONNACK (a refusal for lack of a password is an answer too)."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as link:
+                if self.tls is not None:
+                    return True  # it listens; only a client with a certificate would be answered
                 link.sendall(CONNECT)
                 return link.recv(4)[:1] == b"\x20" or self.username is not None
         except OSError:

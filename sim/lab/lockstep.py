@@ -72,7 +72,7 @@ class MemoryWires:
         if seen != self._seen:
             there = np.zeros(self.inventory.size, dtype=np.bool_)
             for slab in self.inventory.slabs:
-                over_mqtt = slab.profile is None or slab.profile.protocol == "dsx"
+                over_mqtt = slab.profile is None or slab.profile.protocol != "modbus"
                 if self.reports or not over_mqtt:
                     heard = ~sensors.silent(slab)
                     there[slab.start : slab.stop] = np.repeat(heard, len(slab.points))

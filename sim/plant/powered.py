@@ -39,6 +39,6 @@ class Powered:
 
 def _feeds(device: Device, feeds: dict[str, tuple[str, ...]]) -> Sequence[str]:
     """Nodes of which any one keeps a device alive; none when it has a supply of its own."""
-    if device.fed_from or device.protocol == "dsx":
+    if device.fed_from or device.protocol != "modbus_tcp":
         return device.fed_from
     return feeds.get(device.measures, ())

@@ -14,6 +14,7 @@ from drivers.mqtt.dsx_topics import HEARTBEAT_S, METADATA, VALUE, write_topic
 from drivers.profile import Profile
 from drivers.site.model import Site
 from sim.serve.bms_objects import BmsPoint, Group, bms_groups, system_points
+from sim.serve.bms_requests import OnRequest, Requests
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,11 +57,19 @@ class Bms:
     within 100 s. NaN is published as null with quality 0.
     """
 
-    def __init__(self, site: Site, profiles: Mapping[str, Profile], clock: Clock, publish: Publish) -> None:
+    def __init__(
+        self,
+        site: Site,
+        profiles: Mapping[str, Profile],
+        clock: Clock,
+        publish: Publish,
+        on_request: OnRequest = lambda _cdu, _supply_c: None,
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self.groups: dict[str, Group] = bms_groups(site, profiles)
         self._clock, self._publish, self._integration = clock, publish, site.mqtt.integration
         self._system = system_points(site)
+        self.requests = Requests(site, on_request)
         points = [point for group in self.groups.values() for point in group.points]
         self._topics = [VALUE + point.key for point in points]
         self._points = points
@@ -109,7 +118,7 @@ class Bms:
 
     def connected(self) -> None:
         """Begin again with the metadata: the broker may have lost it."""
-        for point in self._system:
+        for point in (*self._system, *self.requests.points.values()):
             self._publish(METADATA + point.key, point.metadata, True)
         self._metadata = iter(enumerate(self._points))
         self._told[:] = False
@@ -117,7 +126,9 @@ class Bms:
         self._heartbeat_s = -math.inf
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Hear an integration's heartbeat and echo it; a newcomer gets every facility point at once."""
+        """Hear an integration's heartbeat and echo it; a newcomer gets every facility point at once. Take requests."""
+        if not retained and self.requests.take(topic, payload):
+            return
         stamp_ms = heartbeat_value(payload)
         expected = write_topic(METADATA + self._system_key("HeartbeatTimestampIntegration"), self._integration)
         if retained or stamp_ms is None or topic != expected:
@@ -134,6 +145,8 @@ class Bms:
         now_s = self._clock.now_s()
         passed_s, self._last_tick_s = now_s - self._last_tick_s, now_s
         self._send_metadata(passed_s)
+        if now_s - self._integration_s > NEWCOMER_S:
+            self.requests.revert()
         if now_s - self._heartbeat_s >= HEARTBEAT_S:
             self._heartbeat_s = now_s
             self._say(self._system_key("HeartbeatTimestampBms"), self._clock.wall_ms())

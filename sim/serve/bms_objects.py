@@ -141,5 +141,18 @@ def system_points(site: Site) -> tuple[BmsPoint, ...]:
     )
 
 
+def request_points(site: Site) -> dict[str, BmsPoint]:
+    """Supply set-points that our integration may ask of the row CDUs, by the CDU's id."""
+    who = site.mqtt.integration
+    kind = "LiquidTemperatureSpRequest"
+    points = {}
+    for cdu in site.cdus:
+        if cdu.kind == "row":
+            body = {"objectType": "CDU", "pointType": kind, "objectName": cdu.id, "objectId": cdu.id, "engUnit": "C"}
+            body |= {"integration": who}
+            points[cdu.id] = BmsPoint(f"CDU/{kind}/{site.name}/{cdu.id}/{kind}", _json(body), "C")
+    return points
+
+
 def _json(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""The plant on MQTT: rack agents (one connection per hall) and the BMS."""
+"""The plant on MQTT: rack agents (one connection per hall), the BMS, and Sparkplug edge nodes."""
 
 import asyncio
 from collections import Counter
@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from drivers.clock import Clock
 from drivers.lease import Group, Lease, LeaseError, Report, compile_groups, decode_lease
-from drivers.mqtt.client import Endpoint, Session, endpoint
+from drivers.mqtt.client import Session
+from drivers.mqtt.endpoint import Endpoint, endpoint
 from drivers.mqtt.leases import lease_topic, report_topic
 from drivers.profile import Profile
 from drivers.site.model import Site
 from sim.serve.bms import Bms
+from sim.serve.bms_requests import OnRequest
+from sim.serve.sparkplug import SparkplugPlant
 
 Floats = NDArray[np.float64]
 TICK_S = 0.25
@@ -21,7 +24,8 @@ MAX_QUEUE = 4096
 
 
 class MqttPlant:
-    """Agents and BMS of a site. `on_lease` gets every well-formed lease of a known group, for `Holder.accept`.
+    """Agents and BMS of a site. `on_lease` gets every well-formed lease of a known group, for `Holder.accept`,
+    `on_request(cdu, supply_c)` the set-points asked of the BMS.
 
     Everything reconnects by itself; after a broker's restart the metadata is published again.
     """
@@ -33,6 +37,7 @@ class MqttPlant:
         clock: Clock,
         on_lease: Callable[[Lease], None],
         where: Endpoint | None = None,
+        on_request: OnRequest = lambda _cdu, _supply_c: None,
     ) -> None:
         where = where or endpoint(site.mqtt.host, site.mqtt.port)
         self.groups: dict[str, Group] = compile_groups(
@@ -52,7 +57,7 @@ class MqttPlant:
             )
             for hall in dict.fromkeys(self._hall.values())
         }
-        self.bms = Bms(site, profiles, clock, self._publish_bms)
+        self.bms = Bms(site, profiles, clock, self._publish_bms, on_request)
         self._bms_session = Session(
             where,
             clock,
@@ -63,11 +68,13 @@ class MqttPlant:
             probe_topic=f"headroom/v1/{site.name}/probe/bms",
             max_queue=MAX_QUEUE,
         )
+        self.sparkplug = SparkplugPlant(site, profiles, clock, where)
+        self._sessions = (*self._halls.values(), self._bms_session, *self.sparkplug.sessions)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to connect; returns at once."""
-        for session in (*self._halls.values(), self._bms_session):
+        for session in self._sessions:
             session.start()
         if self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="BMS points")
@@ -78,12 +85,13 @@ class MqttPlant:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
-        await asyncio.gather(*(session.stop() for session in (*self._halls.values(), self._bms_session)))
+        self.sparkplug.die()
+        await asyncio.gather(*(session.stop() for session in self._sessions))
 
     @property
     def up(self) -> bool:
         """Whether every connection stands."""
-        return all(session.up for session in (*self._halls.values(), self._bms_session))
+        return all(session.up for session in self._sessions)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -92,6 +100,7 @@ class MqttPlant:
         for session in self._halls.values():
             total.update({f"agents.{key}": count for key, count in session.counters.items()})
         total.update({f"bms.{key}": count for key, count in (self._bms_session.counters + self.bms.counters).items()})
+        total.update({f"sparkplug.{key}": count for key, count in self.sparkplug.counters.items()})
         return dict(total)
 
     def publish_reports(self, reports: Sequence[Report]) -> int:
@@ -128,4 +137,5 @@ class MqttPlant:
         while True:
             if self._bms_session.up and self._bms_session.queued < MAX_QUEUE // 2:
                 self.bms.tick()
+            self.sparkplug.tick()
             await self._clock.sleep_until(self._clock.now_s() + TICK_S)

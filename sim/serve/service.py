@@ -60,7 +60,7 @@ class PlantService:
         self.plant = Plant(site, profiles, scenario, seed, boot=self.clock.wall_ms() // 1000)
         self.plant.step()  # everything compiled and one truth there before anybody may ask
         self.modbus = ModbusPlant(site, profiles, clock=self.clock, on_write=self._written)
-        self.mqtt = MqttPlant(site, profiles, self.clock, self._leased)
+        self.mqtt = MqttPlant(site, profiles, self.clock, self._leased, on_request=self._asked)
         self.stop = asyncio.Event()
         self._speed, self._tell = speed, tell
         self._powers: list[float] = []
@@ -70,6 +70,11 @@ class PlantService:
         self._hidden: set[tuple[str, bool]] = set()
         self._bms: dict[str, Panel] = {
             name: self.plant.sensors.panel(group.ids, group.names) for name, group in self.mqtt.bms.groups.items()
+        }
+        sparkplug = self.mqtt.sparkplug
+        self._sparkplug: dict[str, Panel] = {
+            name: self.plant.sensors.panel([d.measures for d in devices], sparkplug.names(name))
+            for name, devices in sparkplug.devices.items()
         }
 
     async def run(self) -> None:
@@ -109,6 +114,7 @@ class PlantService:
         self.mqtt.publish_reports(list(plant.reports(quarter, STEPS_PER_S)))
         if quarter == 0:
             self.mqtt.update_bms({name: plant.sensors.show(panel) for name, panel in self._bms.items()})
+            self.mqtt.sparkplug.update({name: self.plant.sensors.show(p) for name, p in self._sparkplug.items()})
             mean_w = sum(self._powers) / len(self._powers)
             self._tell(Second(truth, max(self._powers), mean_w, late_s, self._skipped_s))
             self._powers.clear()
@@ -124,13 +130,14 @@ class PlantService:
         """Hand devices and gateways that do not answer to the servers, when they change; the BMS always speaks."""
         site = self.plant.site
         devices, gateways = self.plant.sensors.mute()
-        now = {(site.devices[i].id, False) for i in devices.nonzero()[0] if site.devices[i].protocol != "dsx"}
+        now = {(site.devices[i].id, False) for i in devices.nonzero()[0] if site.devices[i].protocol == "modbus_tcp"}
         now |= {(site.gateways[i].id, True) for i in gateways.nonzero()[0]}
         for name, is_gateway in now - self._hidden:
             self.modbus.faults.set_gateway(name, "silent") if is_gateway else self.modbus.faults.set(name, "silent")
         for name, is_gateway in self._hidden - now:
             self.modbus.faults.clear_gateway(name) if is_gateway else self.modbus.faults.clear(name)
         self._hidden = now
+        self.mqtt.sparkplug.hide({site.devices[i].id for i in devices.nonzero()[0]})
 
     def _show_targets(self) -> None:
         """Set-points that a client can read back before it writes them."""
@@ -143,6 +150,9 @@ class PlantService:
 
     def _leased(self, lease: Lease) -> None:
         self.plant.accept_lease(lease)
+
+    def _asked(self, cdu: str, supply_c: float) -> None:
+        self.plant.write(cdu, "supply_target_c", supply_c)
 
     def _written(self, device: Device, point: str, value: float) -> None:
         """A client wrote a set-point; storage acts on its power only while it is enabled (SunSpec 704)."""

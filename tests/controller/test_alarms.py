@@ -81,6 +81,11 @@ def test_wires_that_are_down_are_one_line(b: Bench, quiet: Frames) -> None:
     assert "refused" in said
 
 
+def test_a_note_on_a_wire_is_said_with_its_name(b: Bench, quiet: Frames) -> None:
+    link = LinkHealth("bms", True, 9, 0, 1.0, note="paths differ from the site file: 'u1' serves 'x'")
+    assert only(b, quiet, UP, link) == "bms: paths differ from the site file: 'u1' serves 'x'"
+
+
 def test_silent_agents_are_one_line(b: Bench, quiet: Frames) -> None:
     age_s = quiet.image.age_s.copy()
     age_s[b.plan.agent_slot["cap_w"][:5]] = 9.0

@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ import pytest
 from helpers_mqtt import open_broker, until
 from helpers_programs import free_port
 from helpers_site import tiny_site
+from helpers_sparkplug import sparkplug_site
 
 from drivers.clock import RealClock
 from drivers.inventory import Slab, compile_inventory
 from drivers.lease import Lease, Ledger, compile_groups
 from drivers.modbus.reader import ModbusReader
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.wires import MqttWires
 from drivers.points import PointTable, Quality
 from drivers.profile import load_profiles
@@ -178,3 +180,37 @@ def test_the_command_explains_an_unknown_scenario() -> None:
     done = subprocess.run(command("hall", "--scenario", "surgee"), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Did you mean 'surge'" in done.stderr
+
+
+async def test_sparkplug_devices_and_set_points_of_the_bms_reach_the_plant_and_back() -> None:
+    with open_broker("nats") as broker:
+        base, spark = moved_site(broker.port), sparkplug_site()
+        cdus = tuple(c.model_copy(update={"kind": "row"}) for c in base.cdus)
+        more = tuple(d for d in spark.devices if d.protocol == "sparkplug")
+        metered = {d.measures for d in more}
+        kept = tuple(d for d in base.devices if d.measures not in metered)
+        site, seconds = base.model_copy(update={"devices": (*kept, *more), "cdus": cdus}), list[Second]()
+        service = PlantService(site, scenario({"do": "training", "to": 0.8}), tell=seconds.append)
+        inventory = compile_inventory(site, load_profiles())
+        table = inventory.table()
+        wires = MqttWires(inventory, site, table, CLOCK, Endpoint("127.0.0.1", broker.port, None, None))
+        racks, meter = inventory.slab("sparkplug_rack"), inventory.slab("sparkplug_meter")
+        assert racks is not None
+        assert meter is not None
+        await wires.start()
+        try:
+            async with running(service):
+                slots = np.append(racks.slots("power_w"), meter.slots("power_w"))
+                await until(lambda: bool((table.quality[slots] == Quality.GOOD).all()) and len(seconds) > 3)
+                truth = seconds[-1].truth
+                ups = truth.node_w[site.node_index[meter.devices[0].measures]]
+                shown = table.value[slots]
+                assert shown == pytest.approx([*truth.rack_w[:2], ups], rel=0.5)
+                cdu = cdus[0]
+                asked = partial(wires.request, cdu.id, "LiquidTemperatureSpRequest", cdu.supply_c + 1.5, "C")
+                await until(asked)
+                targets = service.plant.thermal.cdu_target_c
+                await until(lambda: bool(targets[0] == cdu.supply_c + 1.5))
+                assert (targets[1:] == [c.supply_c for c in cdus[1:]]).all()
+        finally:
+            await wires.stop()

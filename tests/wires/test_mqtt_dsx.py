@@ -3,85 +3,18 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from helpers_dsx import check, fake_bms, run, with_schemas
 from helpers_mqtt import BROKERS, PROFILES, Ends, open_broker, pause, until
 from helpers_programs import need_program
 from helpers_site import tiny_site
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT202012
 
-from drivers.clock import VirtualClock
-from drivers.inventory import Inventory, compile_inventory
-from drivers.mqtt.dsx import DsxLink
-from drivers.mqtt.dsx_topics import METADATA, VALUE, point_key, process_area, write_topic
-from drivers.points import PointTable, Quality
-from drivers.site.load import resolve_site
+from drivers.mqtt.dsx_topics import METADATA, VALUE, write_topic
+from drivers.points import Quality
 from sim.lab.broker import Broker, Kind
-from sim.serve.bms import Bms, heartbeat_value, value_payload
-
-BMS_YAML = Path(__file__).resolve().parents[3] / "shared" / "dsx" / "bms.yaml"
-with_schemas = pytest.mark.skipif(not BMS_YAML.exists(), reason="NVIDIA's bms.yaml is not beside the checkout")
-SUPPLY = "HX/LiquidTemperature/hall1/loop1/Facility-Supply"
-
-
-@cache
-def catalog() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.load(BMS_YAML.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return document
-
-
-@cache
-def validator(message: str) -> Draft202012Validator:
-    """Validator of one message's payload."""
-    resource: Resource[Any] = Resource.from_contents(catalog(), default_specification=DRAFT202012)
-    registry: Registry[Any] = Registry().with_resource("urn:bms", resource)
-    return Draft202012Validator({"$ref": f"urn:bms#/components/messages/{message}/payload"}, registry=registry)
-
-
-def check(topic: str, payload: bytes) -> str:
-    """Validate a message by its topic's channel and pointType; the name of the message type."""
-    publisher, kind, object_type, point_type = topic.split("/")[2:6]
-    who = "PUB" if publisher == "PUB" else "{integration}"
-    pattern = f"BMS/v1/{who}/{kind}/{object_type}/{{pointType}}/{{tagPath}}"
-    channel = next(c for c in catalog()["channels"].values() if c["address"] == pattern)
-    assert point_type in channel["parameters"]["pointType"]["enum"], topic
-    messages = channel["messages"]
-    key = "valueMessage" if kind == "Value" else point_type[0].lower() + point_type[1:]
-    name: str = messages[key]["$ref"].rpartition("/")[2]
-    body = json.loads(payload)
-    errors = [error.message for error in validator(name).iter_errors(body)]
-    assert not errors, (topic, body, errors)
-    if kind == "Metadata":
-        assert (body["objectType"], body["pointType"]) == (object_type, point_type)
-    return name
-
-
-def fake_bms(site_name: str) -> tuple[Bms, VirtualClock, list[tuple[str, bytes, bool]]]:
-    """A BMS whose messages end in a list."""
-    clock = VirtualClock()
-    sent: list[tuple[str, bytes, bool]] = []
-    site = tiny_site() if site_name == "tiny" else resolve_site(site_name)
-
-    def publish(topic: str, payload: bytes, retain: bool) -> bool:
-        sent.append((topic, payload, retain))
-        return True
-
-    return Bms(site, PROFILES, clock, publish), clock, sent
-
-
-def run(bms: Bms, clock: VirtualClock, seconds: float, step_s: float = 0.25) -> None:
-    for _ in range(round(seconds / step_s)):
-        clock.advance(step_s)
-        bms.tick()
+from sim.serve.bms import heartbeat_value, value_payload
 
 
 @with_schemas
@@ -93,7 +26,7 @@ def test_every_point_of_a_site_validates_against_nvidias_schemas(site_name: str)
     run(bms, clock, 30.0)
     names = {check(topic, payload) for topic, payload, _ in sent}
     points = sum(len(group.points) for group in bms.groups.values())
-    assert len({topic for topic, _, retain in sent if retain}) == points + 4
+    assert len({topic for topic, _, retain in sent if retain}) == points + 4 + len(bms.requests.points)
     assert {"HXLiquidTemperatureMsg", "PumpPumpSpeedMsg", "RackPowerMsg", "PowerMeterActivePowerMsg"} <= names
     assert all(retain == (METADATA in topic) for topic, _, retain in sent)
 
@@ -239,139 +172,3 @@ async def test_the_bus_recovers_from_a_broker_crash(broker: Broker) -> None:
     await until(lambda: bool((ends.table.value[slots] == 30.0).all()))
     assert (ends.table.quality[slots] == Quality.GOOD).all()
     await ends.stop()
-
-
-def reader() -> tuple[DsxLink, Inventory, PointTable, VirtualClock, list[tuple[str, bytes]]]:
-    """The controller's end for the tiny site, its messages in a list."""
-    clock = VirtualClock()
-    sent: list[tuple[str, bytes]] = []
-    inventory = compile_inventory(tiny_site(), PROFILES)
-    table = inventory.table()
-
-    def publish(topic: str, payload: bytes) -> bool:
-        sent.append((topic, payload))
-        return True
-
-    return DsxLink(inventory, table, clock, publish, "headroom"), inventory, table, clock, sent
-
-
-def slot_of(inventory: Inventory, profile: str, point: str) -> int:
-    slab = inventory.slab(profile)
-    assert slab is not None
-    return int(slab.slots(point)[0])
-
-
-def key_of(inventory: Inventory, profile: str, point: str) -> str:
-    slab = inventory.slab(profile)
-    assert slab is not None
-    assert slab.profile is not None
-    return point_key(slab.profile.object_type, slab.profile.point(point), slab.devices[0].topic)
-
-
-def metadata(unit: str) -> bytes:
-    return json.dumps({"objectType": "HX", "pointType": "LiquidTemperature", "engUnit": unit}).encode()
-
-
-def test_quality_time_and_units_of_a_value() -> None:
-    link, inventory, table, clock, _ = reader()
-    key, slot = key_of(inventory, "dsx_loop", "supply_c"), slot_of(inventory, "dsx_loop", "supply_c")
-
-    def state() -> tuple[float, int, float]:
-        return float(table.value[slot]), int(table.quality[slot]), round(clock.now_s() - float(table.time_s[slot]), 3)
-
-    def say(value: object, age_s: float = 0.0, quality: int = 1, retained: bool = False) -> tuple[float, int, float]:
-        clock.advance(1.0)
-        stamp = clock.wall_ms() - round(age_s * 1000)
-        body = {"value": value, "timestamp": stamp, "quality": quality}
-        link.receive(VALUE + key, json.dumps(body).encode(), retained)
-        return state()
-
-    assert say(20.0)[1] == Quality.NEVER
-    link.receive(METADATA + key, metadata("C"), True)
-    assert state() == (20.0, Quality.GOOD, 0.0), "the early value counts once its unit is known"
-    assert say(21.0, age_s=30.0) == (21.0, Quality.GOOD, 30.0)
-    assert say(22.0, quality=0) == (22.0, Quality.BAD, 0.0)
-    assert say(500.0) == (500.0, Quality.BAD, 0.0), "out of range"
-    assert say(23.0, age_s=-3600.0) == (23.0, Quality.SUSPECT, 0.0), "a clock far ahead"
-    assert say(24.0, age_s=86400.0) == (24.0, Quality.SUSPECT, 0.0), "a clock a day behind"
-    assert say(25.0, retained=True) == (24.0, Quality.SUSPECT, 1.0), "retained never replaces what was heard"
-    assert np.isnan(say(None)[0])
-    assert state()[1] == Quality.BAD
-    link.receive(METADATA + key, metadata("F"), True)
-    assert say(68.0) == (20.0, Quality.GOOD, 0.0)
-    link.receive(METADATA + key, metadata("furlong"), True)
-    assert say(70.0)[0] == 20.0
-    assert link.counters["unit_unknown"] == 1
-
-
-def test_a_retained_value_is_stale_until_it_is_published_again() -> None:
-    link, inventory, table, clock, _ = reader()
-    key, slot = key_of(inventory, "dsx_loop", "supply_c"), slot_of(inventory, "dsx_loop", "supply_c")
-    link.receive(METADATA + key, metadata("C"), True)
-    payload = value_payload(20.0, clock.wall_ms())
-    link.receive(VALUE + key, payload, True)
-    assert table.quality[slot] == Quality.STALE
-    link.receive(VALUE + key, payload, False)
-    assert table.quality[slot] == Quality.GOOD
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.binary(max_size=60),
-        st.dictionaries(
-            st.sampled_from(["value", "timestamp", "quality", "engUnit", "integration"]),
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.lists(st.integers()),
-        ).map(lambda body: json.dumps(body).encode()),
-    ),
-    st.sampled_from(["PUB/Value/", "PUB/Metadata/", "PUB/Value/System/HeartbeatTimestampBms/", "x/Value/", ""]),
-    st.booleans(),
-)
-def test_foreign_messages_raise_nothing(payload: bytes, place: str, retained: bool) -> None:
-    link, inventory, table, _, _ = reader()
-    key = key_of(inventory, "dsx_loop", "supply_c")
-    link.receive(METADATA + key, metadata("C"), True)
-    link.receive("BMS/v1/" + place + key, payload, retained)
-    good = table.quality == Quality.GOOD
-    assert np.isfinite(table.value[good]).all()
-
-
-def test_heartbeats_both_ways_and_their_loss() -> None:
-    link, _, _, clock, sent = reader()
-    bms, bms_clock, published = fake_bms("tiny")
-    bms_clock.advance(0.0)
-    bms.connected()
-    link.tick()
-    assert not sent, "the BMS has not told where"
-    for topic, payload, _ in published:
-        link.receive(topic, payload, True)
-    assert len(link.writable) == 2
-    link.tick()
-    assert [t for t, _ in sent] == [t for t in link.writable.values() if "HeartbeatTimestamp" in t]
-    bms.tick()
-    bms.receive(*sent[0], False)
-    for topic, payload, retained in published:
-        if topic.startswith(VALUE):
-            link.receive(topic, payload, retained)
-    assert "HeartbeatEchoIntegration" in sent[1][0]
-    assert (link.health(True, "").up, link.health(True, "").detail) == (True, "")
-    for _ in range(9):
-        clock.advance(1.0)
-        link.tick()
-    assert len(sent) == 2
-    clock.advance(1.0)
-    link.tick()
-    assert len(sent) == 3
-    clock.advance(40.0)
-    health = link.health(True, "")
-    assert (health.up, health.detail) == (False, "no heartbeat from the BMS")
-
-
-def test_topics() -> None:
-    point = PROFILES["dsx_loop"].point("supply_c")
-    assert point_key("HX", point, "hall1/loop1") == SUPPLY
-    assert process_area(point) == ["Facility", "Supply"]
-    source = METADATA + "CDU/LiquidTemperatureSpRequest/site1/row3/cdu5"
-    assert write_topic(source, "MEPAI") == "BMS/v1/MEPAI/Value/CDU/LiquidTemperatureSpRequest/site1/row3/cdu5"
-    with pytest.raises(ValueError, match="no metadata topic"):
-        write_topic(VALUE + "x", "MEPAI")

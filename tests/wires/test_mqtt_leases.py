@@ -1,19 +1,23 @@
 """Leases and reports over real brokers: round trip, full size, crash, silence, and whatever strangers send."""
 
+import asyncio
 import json
 import os
+import resource
 import signal
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from helpers_mqtt import BROKERS, CLOCK, PROFILES, Ends, open_broker, pause, until
+from helpers_programs import need_program
 from helpers_site import tiny_site
 
 import drivers.mqtt.client
 from drivers.inventory import compile_inventory
 from drivers.lease import MAX_BYTES, NO_GPU, Holder, Shed, compile_groups
-from drivers.mqtt.client import Endpoint, Session
+from drivers.mqtt.client import Session
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.leases import LeaseLink, lease_topic, report_topic
 from drivers.points import Quality
 from drivers.site.load import resolve_site
@@ -226,6 +230,25 @@ async def test_a_full_queue_drops_its_oldest(broker: Broker) -> None:
     assert got == [b"7", b"8", b"9"]
     assert session.counters["dropped_oldest"] == 7
     await session.stop()
+
+
+async def test_a_huge_packet_ends_the_connection_before_it_fills_the_memory() -> None:
+    with open_broker("mosquitto") as broker:
+        ends = Ends(tiny_site(), broker)
+        await ends.start()
+        before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        program = need_program("mosquitto_pub", "mosquitto-clients")
+        topic = report_topic(ends.site.name, "g1")
+        shell = f"head -c 40000000 /dev/zero | {program} -p {broker.port} -t {topic} -s"
+        process = await asyncio.create_subprocess_shell(shell)
+        await process.wait()
+        await until(lambda: ends.wires.counters.get("agents.reconnects", 0) == 1)
+        await until(lambda: ends.wires.health()[0].up)
+        await ends.cycle(50_000)
+        await ends.cycle(51_000)
+        assert (ends.holder.in_force_w == 51_000).all()
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 12_000
+        await ends.stop()
 
 
 async def test_a_handler_that_fails_costs_one_message_not_the_link(broker: Broker) -> None:
