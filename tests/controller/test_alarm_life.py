@@ -392,9 +392,9 @@ def test_every_element_that_stands_long_enough_is_covered_by_exactly_one_alarm(
             own = f"x{i}" in records and records[f"x{i}"].active
             rolled = "site" in records and records["site"].active and f"x{i}" not in records
             assert own != rolled, (i, {k: r.state for k, r in records.items()})
-        rolled = records.get("site")
-        if rolled is not None and rolled.active:
+        together = records.get("site")
+        if together is not None and together.active:
             loose = [i for i in range(8) if stood[i] and f"x{i}" not in records]
-            assert loose or rolled.off_s is not None or suppressing, "a roll-up of nothing"
+            assert loose or together.off_s is not None or suppressing, "a roll-up of nothing"
         ids = [r.id for r in d.board.listed()]
         assert len(ids) == len(set(ids))
