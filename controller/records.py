@@ -40,13 +40,20 @@ class Records:
         self._history: history_of.Recorder | None = None
         self._hooks: hooks.Hooks | None = None
         self._keeper: Outlet[dict[str, Any]] | None = None
-        if disk:
-            keep.restore(self.board, keep.read(state), clock.now_s(), clock.wall_ms())
-            self._kept = keep.dump(self.board)
-            self._journal = journal.Recorder(state, plan, clock)
-            self._history = history_of.Recorder(state, history_of.layout_of(plan, inventory), clock)
-            self._hooks = hooks.Hooks(_notify(state), plan.site.name)
-            self._keeper = Outlet(lambda: _keeping(state), 1)
+        try:
+            if disk:
+                self._open(state, inventory)
+        except Exception:
+            log.exception("records cannot be kept as they should, control goes on without what is missing")
+
+    def _open(self, state: Path, inventory: Inventory) -> None:
+        """All that lies on the disk, the most precious first."""
+        self._journal = journal.Recorder(state, self._plan, self._clock)
+        keep.restore(self.board, keep.read(state), self._clock.now_s(), self._clock.wall_ms())
+        self._kept = keep.dump(self.board)
+        self._keeper = Outlet(lambda: _keeping(state), 1)
+        self._hooks = hooks.Hooks(_notify(state), self._plan.site.name)
+        self._history = history_of.Recorder(state, history_of.layout_of(self._plan, inventory), self._clock)
 
     def start(self, epoch: int) -> None:
         """The controller begins."""

@@ -99,6 +99,7 @@ class Board:
         else:
             for name in new:
                 records[name] = Record(kind, name, first_seen(finding, name))
+            new = []
         return list(self._stands(kind, finding, excess, explained, new))
 
     def _roll(self, kind: Kind, own: list[Record], new: list[str], now_s: float) -> None:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from controller.alarms.board import Change
 from controller.alarms.catalog import PRIORITIES, Priority
 from controller.alarms.machine import State
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.notice import publish
 from drivers.supervise import Outlet
 

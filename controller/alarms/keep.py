@@ -26,7 +26,8 @@ def dump(board: Board) -> dict[str, Any]:
 
 def restore(board: Board, given: Mapping[str, Any], now_s: float, now_ms: int) -> None:
     """Put back what `dump` gave; an entry that makes no sense, or of a code that is no more, is left out."""
-    for entry in given.get("alarms", ()):
+    entries = given.get("alarms")
+    for entry in entries if isinstance(entries, list) else ():
         try:
             kind = board.kinds[entry["code"]]
             record = Record(

@@ -40,7 +40,7 @@ class Recorder:
         self._work: subprocess.Popen[bytes] | None = None
         self._frames = 0
         self.lost = 0
-        self.problem = ""
+        self.problem = self._stuck = ""  # with the frames; with the work on them
         self._outlet: Outlet[_Frame] = Outlet(self._opening, WAITING)
 
     @property
@@ -56,6 +56,8 @@ class Recorder:
         """What is wrong with the history now, or nothing."""
         if self.problem:
             return f"history: {self.problem}; {self.dropped} frames lost"
+        if self._stuck:
+            return f"history: frames are kept but cannot be worked on: {self._stuck}"
         waiting = self._outlet.waiting
         return f"history: the disk is slow, {waiting} frames wait" if waiting > WAITING // 2 else ""
 
@@ -112,6 +114,8 @@ class Recorder:
             said = self._paths.said.read_text(errors="replace")[-SAID:].strip()
             if said or self._work.returncode:
                 log.warning("history: %s", said or f"the work ended with {self._work.returncode}")
+            failed = self._work.returncode != 0
+            self._stuck = (said.splitlines() or ["it was killed"])[-1] if failed else ""
         with self._paths.said.open("w") as said_there:
             self._work = subprocess.Popen(  # noqa: S603  (our own worker)
                 [sys.executable, "-m", "controller.history", str(self._state), str(self._clock.wall_ms())],

@@ -88,7 +88,8 @@ def transpose(paths: Paths, path: Path) -> list[str]:
         out = Out(paths.recent / f"{start_ms}-{name}.parquet", RAW, layout, {})
         try:
             out.times(times[order] - start_ms)
-            raw, quality = np.ascontiguousarray(found.whole["raw"][order]), found.whole["quality"][order]
+            whole = found.whole if (np.diff(order) == 1).all() else found.whole[order]  # mapped, not copied
+            raw, quality = whole["raw"], whole["quality"]
             for at in range(0, layout.size, GROUP):
                 some = layout.order[at : at + GROUP]
                 block = filled(raw[:, some].T, quality[:, some].T)

@@ -4,7 +4,7 @@ import asyncio
 
 import aiomqtt
 
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 
 
 def publish(to: Endpoint, topic: str, payload: bytes, within_s: float) -> None:

@@ -190,6 +190,15 @@ def test_a_roll_up_that_was_seen_and_grows_must_be_seen_again() -> None:
     assert [(c.was, c.now) for c in d.changes][-1] == ("acknowledged", "unacknowledged")
 
 
+def test_a_roll_up_that_has_returned_does_not_stand_again_for_an_element_with_an_alarm_of_its_own() -> None:
+    d = Desk()
+    d.step(cause(*(f"x{i}" for i in range(9))))
+    d.step()
+    d.step(cause("a"), seconds=10)
+    assert d.state("cause/site") == State.RETURNED
+    assert [c.id for c in d.changes if c.now == State.UNACKED] == ["cause/site", "cause/a"]
+
+
 def test_those_that_wait_join_the_roll_up_with_their_time() -> None:
     d = Desk()
     d.step(effect("a", "b"), seconds=2)
@@ -383,5 +392,9 @@ def test_every_element_that_stands_long_enough_is_covered_by_exactly_one_alarm(
             own = f"x{i}" in records and records[f"x{i}"].active
             rolled = "site" in records and records["site"].active and f"x{i}" not in records
             assert own != rolled, (i, {k: r.state for k, r in records.items()})
+        together = records.get("site")
+        if together is not None and together.active:
+            loose = [i for i in range(8) if stood[i] and f"x{i}" not in records]
+            assert loose or together.off_s is not None or suppressing, "a roll-up of nothing"
         ids = [r.id for r in d.board.listed()]
         assert len(ids) == len(set(ids))

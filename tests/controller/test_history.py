@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -233,6 +234,37 @@ def test_a_full_disk_costs_frames_that_are_counted_and_leaves_whole_ones(
     found = query(tmp_path, layout.names[2], began_ms, began_ms + HOUR_MS)
     assert len(found.t_ms) == 12 - recorder.dropped
     assert advance(tmp_path, began_ms + 2 * HOUR_MS) == []
+
+
+def test_work_that_fails_is_said_and_the_frames_wait_for_it(tmp_path: Path, b: Bench, layout: Layout) -> None:
+    clock, value = VirtualClock(), noisy(b, 4)
+    began_ms = clock.wall_ms()
+    record(tmp_path, layout, value, began_ms - 60_000)
+    (tmp_path / "history.yaml").write_text("dayz: 2\n")
+    recorder = Recorder(tmp_path, layout, clock)
+    for i in range(3):
+        _worked(recorder, i, value[i])
+        clock.advance(300.0)
+    assert "cannot be worked on" in recorder.complaint()
+    (tmp_path / "history.yaml").unlink()
+    for i in range(3, 6):
+        _worked(recorder, i, value[0])
+        clock.advance(300.0)
+    assert recorder.complaint() == ""
+    recorder.close(30.0)
+    assert len(query(tmp_path, layout.names[2], began_ms - HOUR_MS, began_ms + HOUR_MS).t_ms) == 4 + 6
+
+
+def _worked(recorder: Recorder, cycle: int, value: np.ndarray) -> None:
+    """One frame that begins a new file, and the work that this starts, to its end."""
+    before, clock, pause = recorder._work, RealClock(), threading.Event()
+    end_s = clock.now_s() + 60
+    recorder.frame(cycle, snapshot(value))
+    while recorder._work is before:
+        assert clock.now_s() < end_s
+        pause.wait(0.01)
+    assert recorder._work is not None
+    recorder._work.wait(60)
 
 
 KILLED = """

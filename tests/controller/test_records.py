@@ -151,6 +151,21 @@ def test_records_that_fail_cost_neither_the_cycle_nor_the_picture(
     assert caplog.text.count("the records are on fire") >= 2
 
 
+def test_a_history_that_cannot_begin_costs_the_history_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def burst(*_: object) -> None:
+        raise RuntimeError("no layout for this")
+
+    monkeypatch.setattr("controller.history.layout_of", burst)
+    (tmp_path / "alarms.json").write_text('{"alarms": 7}')
+    desk = Desk(tmp_path)
+    assert ids(desk.second()) == ["mode/site"]
+    desk.records.stop()
+    assert "no layout for this" in caplog.text
+    assert "orders" in [e.kind for e in open_read(tmp_path).entries()]
+
+
 def test_hooks_that_cannot_be_taken_are_said_and_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "notify.yaml").write_text("smtp: {host: x}\n")
     desk = Desk(tmp_path)

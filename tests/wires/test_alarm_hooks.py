@@ -19,7 +19,7 @@ from helpers_programs import free_port, need_program
 from controller.alarms import Change, hooks
 from controller.alarms.hooks import Hooks, Notify, load
 from drivers.clock import RealClock
-from drivers.mqtt.client import Endpoint
+from drivers.mqtt.endpoint import Endpoint
 from drivers.mqtt.notice import publish
 from sim.lab.broker import Broker, Kind
 
