@@ -190,6 +190,7 @@ class Device(SiteModel):
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     framing: Framing = "tcp"  # on a connection of its own; behind a gateway the gateway's counts
+    in_flight: Annotated[int, Field(ge=1, le=16)] = 1  # requests it queues, on a connection of its own
     topic: str = ""  # DSX tagPath
     measures: str  # id of the node, rack, CDU, loop, cooling unit or storage
     period_s: Positive = 1.0
