@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from helpers_modbus import CLOCK, PROFILES, modbus_site, own_device, pause, reading, sample, unit_device, until
+from helpers_modbus import CLOCK, PROFILES, both, modbus_site, own_device, pause, reading, sample, unit_device, until
 from helpers_programs import free_port
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +149,28 @@ async def test_a_dead_unit_costs_its_neighbours_little() -> None:
         asked = [data[0] for _, data in seen[before:]]
         assert asked.count(2) <= 3
         assert asked.count(1) >= 6
+
+
+async def test_the_plant_s_serial_line_is_read_written_and_as_slow_as_its_baud_rate() -> None:
+    port = free_port()
+    site = serial_site(port, (1, 2, 3))
+    (gateway,) = site.gateways
+    slow = gateway.model_copy(update={"baud": 4800})
+    took_s = 3 * poll_s(PROFILES[CDU], slow)
+    site = site.model_copy(
+        update={
+            "gateways": (slow,),
+            "devices": tuple(d.model_copy(update={"period_s": round(1.3 * took_s, 1)}) for d in site.devices),
+        }
+    )
+    async with both(site) as (_plant, rig):
+        await until(lambda: rig.good(CDU))
+        before, start_s = rig.reader.counters.replies, CLOCK.now_s()
+        await until(lambda: rig.reader.counters.replies >= before + 6)
+        assert CLOCK.now_s() - start_s > 0.9 * 5 / 6 * took_s, "five whole requests and replies lie between"
+        assert rig.reader.counters.timeouts == rig.reader.counters.overruns == rig.reader.counters.garbage == 0
+        writer = ModbusWriter(site, PROFILES, CLOCK, forbidden=str)
+        assert await writer.write("u2", "flow_target_lpm", 123.4) == pytest.approx(123.4)
 
 
 def wrong_sum(data: bytes) -> bytes:
