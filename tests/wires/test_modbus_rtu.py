@@ -21,6 +21,7 @@ from drivers.modbus.plan import plan_reads, poll_s, serial_s
 from drivers.modbus.rtu import crc16, rtu
 from drivers.modbus.writer import ModbusWriter
 from drivers.points import Quality
+from drivers.probe.walk import probe
 from drivers.site.model import Gateway, Site
 
 METER = "janitza_umg96rm"
@@ -171,6 +172,16 @@ async def test_the_plant_s_serial_line_is_read_written_and_as_slow_as_its_baud_r
         assert rig.reader.counters.timeouts == rig.reader.counters.overruns == rig.reader.counters.garbage == 0
         writer = ModbusWriter(site, PROFILES, CLOCK, forbidden=str)
         assert await writer.write("u2", "flow_target_lpm", 123.4) == pytest.approx(123.4)
+    async with both(serial_site(port, (1, 2))):
+        first, second = await probe(serial_site(port, (1, 2)), PROFILES)
+        assert {p.point.name: p.verdict for p in second.points if p.point.poll} == dict.fromkeys(
+            (p.name for p in PROFILES[CDU].polled()), "ok"
+        )
+        assert first.identity == second.identity
+        assert first.identity is not None
+        assert first.identity.vendor == "Delta"
+    (found,) = await probe(serial_site(port, (1,)), PROFILES)
+    assert "no connection to 127.7.3.1" in found.findings[0]
 
 
 def wrong_sum(data: bytes) -> bytes:
