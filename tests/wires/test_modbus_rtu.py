@@ -214,6 +214,7 @@ async def test_what_is_no_reply_yields_no_value(broken: Callable[[bytes], bytes]
     async with serial_line(port, answer), reading(serial_site(port, (1,))) as rig:
         await until(lambda: rig.reader.counters.garbage >= 3)
         assert np.isnan(rig.value(CDU, "flow_lpm")).all()
+        assert rig.reader.links[0].failures > 0, "it waits before it tries again"
         lying = False
         await until(lambda: bool((rig.quality(CDU)[:, 0] == Quality.GOOD).all()))
 
