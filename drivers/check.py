@@ -176,11 +176,15 @@ def check_framing(report: Report) -> None:
             report.note("gateways", g.id, f"'{g.id}' has a gap_ms without framing rtu", "Leave gap_ms empty")
     for d in report.site.devices:
         if d.protocol == "dsx" or d.gateway:
-            if d.framing != "tcp":
-                what = f"'{d.id}' has framing {d.framing} and no connection of its own"
-                report.note("devices", d.id, what, "Leave it empty; a gateway's framing stands in gateways.csv")
+            for name in ("framing", "in_flight"):
+                if (value := getattr(d, name)) != Device.model_fields[name].default:
+                    what = f"'{d.id}' has {name} {value} and no connection of its own"
+                    report.note("devices", d.id, what, f"Leave it empty; a gateway's {name} stands in gateways.csv")
             continue
         first = at.setdefault((d.host, d.port), d)
+        if d.framing == "rtu" and d.in_flight > 1:
+            what = f"'{d.id}' speaks RTU with {d.in_flight} requests in flight"
+            report.note("devices", d.id, what, "Leave in_flight empty: nothing tells its replies apart")
         if first.framing != d.framing:
             what = f"{d.host}:{d.port} has framing {first.framing} for '{first.id}' and {d.framing} for '{d.id}'"
             report.note("devices", d.id, what, "One address, one framing")

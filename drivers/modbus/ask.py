@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import struct
 from dataclasses import dataclass
 from typing import Self
@@ -65,8 +66,9 @@ def read_pdu(fc: int, addr: int, count: int) -> bytes:
 class Line:
     """A connection: `async with Line(host, port) as line`. One question at a time; NoAnswerError from everything."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 1.0) -> None:
+    def __init__(self, host: str, port: int, timeout_s: float = 1.0, *, tls: ssl.SSLContext | None = None) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
+        self._tls = tls
         self._tid = 0
         self._models: dict[int, dict[int, Model]] = {}  # SunSpec models of each unit that was asked for them
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -90,10 +92,11 @@ class Line:
         begin_s = perf_s()
         try:
             async with asyncio.timeout(self.timeout_s):
-                writer.write(self._tid.to_bytes(2, "big") + frame.tail(unit, pdu))
+                writer.write(self._message(unit, pdu))
                 await writer.drain()
                 got = await self._answer(reader, unit, pdu)
         except TimeoutError as error:
+            self._timed_out()
             raise NoAnswerError(f"no answer within {self.timeout_s:g} s") from error
         except (OSError, EOFError) as error:
             self._close()
@@ -127,10 +130,16 @@ class Line:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(self.timeout_s):
-                self._streams = await asyncio.open_connection(self.host, self.port)
+                self._streams = await asyncio.open_connection(self.host, self.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
             why = os.strerror(error.errno) if error.errno else str(error) or "timed out"
             raise NoAnswerError(f"no connection to {self.host}:{self.port}: {why}") from error
+
+    def _message(self, unit: int, pdu: bytes) -> bytes:
+        return self._tid.to_bytes(2, "big") + frame.tail(unit, pdu)
+
+    def _timed_out(self) -> None:
+        """A late answer is known by its transaction: the connection may stay."""
 
     def _close(self) -> None:
         if self._streams is not None:

@@ -223,10 +223,15 @@ class Link(asyncio.BufferedProtocol):
             self._tell(job, SILENT)
             job.unit.missed(job)
             self._unit_failed(job.unit)
-        if over and (not self.trusted or self._misses >= max(3, len(self.units) // 2)):
+        if over and self._hopeless:
             self.reset()
         elif over:
             self._go_on()
+
+    @property
+    def _hopeless(self) -> bool:
+        """So many in a row have not answered that it must be the connection."""
+        return not self.trusted or self._misses >= max(3, len(self.units) // 2)
 
     def _go_on(self) -> None:
         """After a silence of a unit whose neighbours speak."""

@@ -96,7 +96,7 @@ class ModbusReader:
         units = [Unit(slab, row, d.unit, max(1, round(d.period_s / period_s))) for d, slab, row in members]
         timeout_s = period_s / 3
         framing = gateway.framing if gateway else members[0][0].framing
-        in_flight = gateway.in_flight if gateway and framing != "rtu" else 1
+        in_flight = 1 if framing == "rtu" else (gateway or members[0][0]).in_flight
         if gateway:  # its units share its time; a request may wait behind all the others
             each_s = gateway.service_ms / 1000.0
             if gateway.baud:

@@ -119,8 +119,12 @@ class RtuLink(Link):
         if size == 0 or crc16(self._view[:size]):
             self._count.garbage += 1
             self._tell(job, GARBAGE)
+            self._misses += 1
             self._unit_failed(job.unit)
-            self.reopen()
+            if self._hopeless:
+                self.reset()
+            else:
+                self.reopen()
             return
         if size < end:
             self._stray(late=False)

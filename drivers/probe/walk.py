@@ -10,10 +10,12 @@ from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 
 from drivers.codec import decode_point
 from drivers.modbus.ask import IDENTIFY, Line, NoAnswerError, read_pdu, refusal
+from drivers.modbus.ask_serial import open_line
 from drivers.modbus.identify import identity_of
 from drivers.modbus.identity import COLUMNS, Identity, declared, differences, text_of
+from drivers.modbus.security import SecurityError
 from drivers.profile import WORDS, Point, Profile
-from drivers.site.model import Device, Site
+from drivers.site.model import Device, Framing, Site
 
 GIVE_UP = 3  # points in a row without an answer
 CONNECTIONS = 64  # addresses asked at the same time
@@ -51,14 +53,14 @@ async def probe(site: Site, profiles: Mapping[str, Profile], ids: Sequence[str] 
     known = {d.id: d for d in site.devices}
     wanted = [known[i] for i in ids] if ids else list(site.devices)
     gateways = {g.id: g for g in site.gateways}
-    places: dict[tuple[str, int], list[DeviceCheck]] = {}
+    places: dict[tuple[str, int, Framing], list[DeviceCheck]] = {}
     for device in (d for d in wanted if d.protocol == "modbus_tcp"):
         via = gateways.get(device.gateway)
-        place = (via.host, via.port) if via else (device.host, device.port)
+        place = (via.host, via.port, via.framing) if via else (device.host, device.port, device.framing)
         places.setdefault(place, []).append(DeviceCheck(device, f"{place[0]}:{place[1]} unit {device.unit}"))
     turn = asyncio.Semaphore(CONNECTIONS)
 
-    async def one(place: tuple[str, int], checks: list[DeviceCheck]) -> None:
+    async def one(place: tuple[str, int, Framing], checks: list[DeviceCheck]) -> None:
         async with turn:
             await _probe_place(place, checks, profiles)
 
@@ -69,12 +71,14 @@ async def probe(site: Site, profiles: Mapping[str, Profile], ids: Sequence[str] 
     return sorted((c for checks in places.values() for c in checks), key=lambda c: order[c.device.id])
 
 
-async def _probe_place(place: tuple[str, int], checks: Sequence[DeviceCheck], profiles: Mapping[str, Profile]) -> None:
+async def _probe_place(
+    place: tuple[str, int, Framing], checks: Sequence[DeviceCheck], profiles: Mapping[str, Profile]
+) -> None:
     try:
-        async with Line(*place) as line:
+        async with open_line(*place) as line:
             for check in checks:
                 await _probe_device(line, check, profiles[check.device.profile])
-    except NoAnswerError as error:
+    except (NoAnswerError, SecurityError) as error:
         for check in checks:
             if not check.points:
                 check.findings.append(str(error))

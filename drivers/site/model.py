@@ -202,6 +202,7 @@ class Device(SiteModel):
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     framing: Framing = "tcp"  # on a connection of its own; behind a gateway the gateway's counts
+    in_flight: Annotated[int, Field(ge=1, le=16)] = 1  # requests it queues, on a connection of its own
     topic: str = ""  # DSX tagPath; Sparkplug GROUP/NODE or GROUP/NODE/DEVICE
     measures: str  # id of the node, rack, CDU, loop, cooling unit, storage or switch
     period_s: Positive = 1.0

@@ -137,7 +137,7 @@ class ModbusPlant:
         for id_, station in self._stations.items():
             units.setdefault(addresses[id_], {})[station.device.unit] = station
         gateways = {(g.host, g.port): g for g in self._site.gateways}
-        return {
+        endpoints: dict[tuple[str, int], Endpoint] = {
             place: GatewayEndpoint(
                 members,
                 self._clock,
@@ -149,6 +149,15 @@ class ModbusPlant:
             else Endpoint(members, self._clock, self._wheel)
             for place, members in units.items()
         }
+        for place, endpoint in endpoints.items():
+            gateway = gateways.get(place)
+            framing = gateway.framing if gateway else next(iter(units[place].values())).device.framing
+            endpoint.serial = framing == "rtu"
+            if gateway and isinstance(endpoint, GatewayEndpoint):
+                endpoint.baud = gateway.baud
+            if framing == "tls":
+                log.warning("%s:%d is to speak TLS, which the plant does not: it stays unread", *place)
+        return endpoints
 
     def rows(self, profile: str) -> tuple[Device, ...]:
         """The profile's devices, in the order of their rows (that of the site's inventory); empty when none."""

@@ -9,6 +9,7 @@ from typing import cast
 from drivers.clock import Clock
 from drivers.modbus import frame
 from drivers.modbus.wheel import Wheel
+from sim.serve.modbus_serial import as_serial, line_s, request_size
 from sim.serve.modbus_station import Station
 
 CACHE = 64  # different requests remembered per address
@@ -25,6 +26,7 @@ class Endpoint:
         self.delay_s = 0.0  # of a slow device or gateway, on top
         self.requests = 0
         self.connections: set[Connection] = set()
+        self.serial = False  # speaks serial frames on its connections
         self._clock, self._wheel = clock, wheel
         self._cache: dict[bytes, tuple[bytes, memoryview]] = {}
 
@@ -100,6 +102,7 @@ class GatewayEndpoint(Endpoint):
     ) -> None:
         super().__init__(stations, clock, wheel)
         self.service_s = service_s
+        self.baud: int | None = None  # of the line behind it
         self.reports_failure = reports_failure  # exception 11 for a unit that does not answer, else nothing
         self._free_s = 0.0  # when the serial line is free again
         self._line: deque[tuple[int, Connection, bytes, bytes]] = deque()  # tick at which the answer is due
@@ -115,7 +118,7 @@ class GatewayEndpoint(Endpoint):
         station = self.stations.get(message[0])
         absent = station is None or station.fault == "silent"
         slow_s = float(station.fault.partition(":")[2]) if station and station.fault.startswith("slow") else 0.0
-        took_s = SILENT_UNIT_S if absent else self.service_s + slow_s + self.delay_s
+        took_s = SILENT_UNIT_S if absent else self.service_s + slow_s + self.delay_s + line_s(message, self.baud)
         self._free_s = max(self._clock.now_s(), self._free_s) + took_s
         due = self._wheel.tick_of(self._free_s)
         if not self._line:
@@ -185,9 +188,15 @@ class Connection(asyncio.BufferedProtocol):
             return
         end = self._fill + nbytes
         start = 0
-        while (size := frame.frame_size(buffer, start, end)) > 0:
-            endpoint.serve(self, bytes(buffer[start : start + 2]), bytes(buffer[start + frame.HEADER : start + size]))
-            start += size
+        if endpoint.serial:
+            while (size := request_size(buffer, start, end)) > 0:
+                endpoint.serve(self, b"", bytes(buffer[start : start + size - 2]))
+                start += size
+        else:
+            while (size := frame.frame_size(buffer, start, end)) > 0:
+                tid, message = buffer[start : start + 2], buffer[start + frame.HEADER : start + size]
+                endpoint.serve(self, bytes(tid), bytes(message))
+                start += size
         self.flush()
         if size < 0:
             self.abort()
@@ -204,5 +213,7 @@ class Connection(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Send what has been put together."""
         if self.out and self._transport is not None:
-            self._transport.write(b"".join(self.out))
+            replies = b"".join(self.out)
+            serial = self._endpoint is not None and self._endpoint.serial
+            self._transport.write(as_serial(replies) if serial else replies)
         self.out.clear()

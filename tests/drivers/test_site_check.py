@@ -89,6 +89,7 @@ CELLS: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("gateways", "gwa", "gap_ms", "5", "'gwa' has a gap_ms without framing rtu", "Leave gap_ms empty"),
     ("gateways", "gwa", "framing", "ascii", "framing is 'ascii'", "It must be 'tcp', 'rtu' or 'tls'"),
     ("devices", "r1a", "framing", "rtu", "'r1a' has framing rtu and no connection of its own", "in gateways.csv"),
+    ("devices", "r1a", "in_flight", "4", "'r1a' has in_flight 4 and no connection of its own", "in gateways.csv"),
     ("devices", "pump1", "framing", "tls", "'pump1' has framing tls and no connection of its own", "Leave it empty"),
     ("devices", "r1a", "profile", "raritan_xerus", "profile 'raritan_xerus' is not in", "'raritan_px_xerus'?"),
     ("devices", "r1a", "gateway", "gwz", "gateway 'gwz' is not in gateways.csv", "Did you mean 'gw"),

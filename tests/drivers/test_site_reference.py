@@ -14,7 +14,7 @@ from drivers.check import check_path
 from drivers.lease import Holder
 from drivers.profile import load_profiles
 from drivers.site import sums
-from drivers.site.load import EMBEDDED, load_site
+from drivers.site.load import EMBEDDED, load_site, resolve_site
 from drivers.site.model import Node, Rack, Site
 from drivers.site.reference import SITES
 from drivers.site.reference_parts import spread
@@ -251,3 +251,19 @@ def test_sites_are_small_enough_for_git() -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_the_check_finds_nothing(name: str) -> None:
     assert check_path(name, load_profiles()) == []
+
+
+@pytest.mark.parametrize("name", ["colossus", "hall"])
+def test_whatever_may_be_lost_with_many_racks_is_read_four_times_a_second(name: str) -> None:
+    """UPS and breakers by their meters; pumps push their state over the bus. A busway is a row, read each second."""
+    site = resolve_site(name)
+    kind = {n.id: n.kind for n in site.nodes}
+    pumps = {u.id for u in site.cooling if u.kind == "pump"}
+    fast = {"utility_feed", "substation", "transformer", "ups", "switchboard"}
+    seen = set()
+    for d in site.devices:
+        if kind.get(d.measures) in fast and d.protocol == "modbus_tcp":
+            assert d.period_s <= 0.25, d.id
+            seen.add(kind[d.measures])
+        assert d.measures not in pumps or d.protocol == "dsx"
+    assert {"ups", "switchboard"} <= seen

@@ -1,6 +1,8 @@
 """The reader against the plant's devices as they die, freeze and come back; over real sockets."""
 
+import asyncio
 import resource
+import struct
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from helpers_modbus import (
     modbus_site,
     own_device,
     pause,
+    reader_for,
+    reading,
     sample,
     unit_device,
     until,
@@ -132,6 +136,59 @@ async def test_slower_devices_of_a_gateway_are_polled_less_often() -> None:
             for k, t in enumerate(rig.time_s(PDU, "power_w")):
                 seen[k].add(float(t))
         assert len(seen[0]) > 2 * len(seen[1])
+
+
+async def test_a_device_that_queues_is_asked_for_everything_at_once() -> None:
+    """It answers only once it has all six reads of a poll, the last one first."""
+    port, shelf = free_port(), "delta_supercap_shelf"
+
+    async def hoard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = [await reader.readexactly(12)]  # it has to prove itself with one
+        while True:
+            for data in reversed(asked):
+                tid, _, _, unit, fc, _, count = struct.unpack(">HHHBBHH", data)
+                body = struct.pack(f">BBB{count}H", unit, fc, 2 * count, *[100] * count)
+                writer.write(struct.pack(">HHH", tid, 0, len(body)) + body)
+            try:
+                asked = [await reader.readexactly(12) for _ in range(6)]
+            except asyncio.IncompleteReadError:
+                writer.close()
+                return
+
+    device = own_device("s", shelf, "127.5.3.9", port, period_s=0.2, in_flight=6)
+    server = await asyncio.start_server(hoard, "127.5.3.9", port)
+    async with server:
+        async with reading(modbus_site((device,))) as rig:
+            await until(lambda: bool((rig.quality(shelf) < Quality.NEVER).all()) and rig.reader.counters.replies > 30)
+            assert rig.reader.counters.timeouts == rig.reader.counters.garbage == rig.reader.counters.late == 0
+        await pause(0.05)  # lets it close its end
+
+
+async def test_a_storm_of_new_connections_is_limited() -> None:
+    """A switch comes back with a fault: everybody is let in and thrown out at once, again and again."""
+    port, let_in = free_port(), 0
+
+    async def throw_out(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal let_in
+        let_in += 1
+        await pause(0.0)
+        writer.close()
+        await writer.wait_closed()
+
+    hosts = [f"127.5.7.{i + 1}" for i in range(100)]
+    servers = [await asyncio.start_server(throw_out, host, port) for host in hosts]
+    site = modbus_site(tuple(own_device(f"c{i}", CDU, host, port, period_s=0.2) for i, host in enumerate(hosts)))
+    reader, _, _ = reader_for(site)
+    await reader.start()
+    try:
+        await until(lambda: let_in >= len(hosts))
+        await pause(2.5)
+        assert let_in <= 5 * len(hosts), "at 0, 0.5, 1.5 and 3.5 s, somewhat earlier by jitter"
+        assert not any(h.up for h in reader.health())
+    finally:
+        await reader.stop()
+        for server in servers:
+            server.close()
 
 
 async def test_two_devices_at_one_address_share_a_connection() -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from helpers_modbus import CLOCK, PROFILES, modbus_site, own_device, pause, reading, sample, unit_device, until
+from helpers_modbus import CLOCK, PROFILES, both, modbus_site, own_device, pause, reading, sample, unit_device, until
 from helpers_programs import free_port
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from drivers.modbus.plan import plan_reads, poll_s, serial_s
 from drivers.modbus.rtu import crc16, rtu
 from drivers.modbus.writer import ModbusWriter
 from drivers.points import Quality
+from drivers.probe.walk import probe
 from drivers.site.model import Gateway, Site
 
 METER = "janitza_umg96rm"
@@ -151,6 +152,38 @@ async def test_a_dead_unit_costs_its_neighbours_little() -> None:
         assert asked.count(1) >= 6
 
 
+async def test_the_plant_s_serial_line_is_read_written_and_as_slow_as_its_baud_rate() -> None:
+    port = free_port()
+    site = serial_site(port, (1, 2, 3))
+    (gateway,) = site.gateways
+    slow = gateway.model_copy(update={"baud": 4800})
+    took_s = 3 * poll_s(PROFILES[CDU], slow)
+    site = site.model_copy(
+        update={
+            "gateways": (slow,),
+            "devices": tuple(d.model_copy(update={"period_s": round(2.0 * took_s, 1)}) for d in site.devices),
+        }
+    )
+    async with both(site) as (_plant, rig):
+        await until(lambda: rig.good(CDU))
+        before, start_s = rig.reader.counters.replies, CLOCK.now_s()
+        await until(lambda: rig.reader.counters.replies >= before + 6)
+        assert CLOCK.now_s() - start_s > 0.9 * 5 / 6 * took_s, "five whole requests and replies lie between"
+        assert rig.reader.counters.timeouts == rig.reader.counters.overruns == rig.reader.counters.garbage == 0
+        writer = ModbusWriter(site, PROFILES, CLOCK, forbidden=str)
+        assert await writer.write("u2", "flow_target_lpm", 123.4) == pytest.approx(123.4)
+    async with both(serial_site(port, (1, 2))):
+        first, second = await probe(serial_site(port, (1, 2)), PROFILES)
+        assert {p.point.name: p.verdict for p in second.points if p.point.poll} == dict.fromkeys(
+            (p.name for p in PROFILES[CDU].polled()), "ok"
+        )
+        assert first.identity == second.identity
+        assert first.identity is not None
+        assert first.identity.vendor == "Delta"
+    (found,) = await probe(serial_site(port, (1,)), PROFILES)
+    assert "no connection to 127.7.3.1" in found.findings[0]
+
+
 def wrong_sum(data: bytes) -> bytes:
     return good(data)[:-1] + bytes((good(data)[-1] ^ 1,))
 
@@ -181,6 +214,7 @@ async def test_what_is_no_reply_yields_no_value(broken: Callable[[bytes], bytes]
     async with serial_line(port, answer), reading(serial_site(port, (1,))) as rig:
         await until(lambda: rig.reader.counters.garbage >= 3)
         assert np.isnan(rig.value(CDU, "flow_lpm")).all()
+        assert rig.reader.links[0].failures > 0, "it waits before it tries again"
         lying = False
         await until(lambda: bool((rig.quality(CDU)[:, 0] == Quality.GOOD).all()))
 

@@ -16,6 +16,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from drivers.modbus.security import SecurityError, tls_context
 from drivers.modbus.writer import ModbusWriter, WriteFailedError, WriteRefusedError
 from drivers.points import Quality
+from drivers.probe.walk import probe
 from drivers.site.model import Gateway, Site
 
 CDU = "delta_rpu_orv3"
@@ -67,6 +68,8 @@ async def test_a_device_is_read_and_written_inside_tls(ours: Authority) -> None:
         assert rig.value(CDU, "flow_lpm")[0] == pytest.approx(30.0)
         writer = ModbusWriter(site, PROFILES, CLOCK, forbidden=str)
         assert await writer.write("c", "flow_target_lpm", 123.4) == pytest.approx(123.4)
+        (check,) = await probe(site, PROFILES)
+        assert next(p.value for p in check.points if p.point.name == "flow_lpm") == pytest.approx(30.0)
         await until(lambda: rig.reader.counters.replies >= 10)
         assert rig.reader.counters.garbage == rig.reader.counters.timeouts == 0
 

@@ -213,7 +213,8 @@ async def _poll_with_reader(site: Site, seconds: int) -> Figures:
     unsent = due - (now.polls - before.polls)
     await reader.stop()
     took_s = np.concatenate(latency_s)
-    return Figures(cpu_s, span_s, now.replies - before.replies, failed + max(0, unsent), took_s[~np.isnan(took_s)])
+    missed = failed + max(0, unsent) + int((took_s > TIMEOUT_S).sum())
+    return Figures(cpu_s, span_s, now.replies - before.replies, missed, took_s[~np.isnan(took_s)])
 
 
 async def _poll_with_pymodbus(site: Site, seconds: int) -> Figures:
