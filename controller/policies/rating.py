@@ -20,9 +20,9 @@ def nominal_w(plan: Plan) -> Floats:
 
 def rating_w(plan: Plan, image: Image, base_w: Floats, last_w: Floats) -> Floats:
     """Rating in W at the measured state [N]; `base_w` is nominal_w, `last_w` the previous answer (inf: none)."""
-    slot, good = plan.node_slot, image.good
+    slot, good = plan.node_slot, image.good  # gathered arrays and a copy: for frozen ones it would be compiled again
     a, b, c = (good[slot.current[:, k]] for k in range(3))
-    shown = (good[slot.volt] * slot.volt_scale, a, b, c, good[slot.power], good[slot.apparent], image.below_w)
+    shown = (good[slot.volt] * slot.volt_scale, a, b, c, good[slot.power], good[slot.apparent], image.below_w.copy())
     volt, a, b, c, power, apparent_va, below_w = shown
     return np.asarray(
         at_measured(

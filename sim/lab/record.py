@@ -226,8 +226,12 @@ class _Spells:
         self._run_s = np.zeros(n)
         self.longest_s = np.zeros(n)
         self.last_s = np.zeros(n)
+        self._running = False
 
     def take(self, on: Bools, now_s: float) -> None:
+        if not (self._running or on.any()):
+            return
+        self._running = bool(on.any())
         self._run_s = np.where(on, self._run_s + DT_S, 0.0)
         self.longest_s = np.maximum(self.longest_s, self._run_s)
         self.last_s[on] = now_s

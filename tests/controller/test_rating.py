@@ -1,6 +1,9 @@
 """The compiled rating of a node against the same in plain NumPy, whatever its instruments show."""
 
+from dataclasses import replace
+
 import numpy as np
+from helpers_control import bench
 
 from controller.frames import Bools, Floats
 from controller.kernels.rating import (
@@ -11,6 +14,9 @@ from controller.kernels.rating import (
     VOLT_WORST,
     at_measured,
 )
+from controller.kernels.warm import warm
+from controller.policies import rating
+from drivers.clock import VirtualClock
 
 WORST_PF = 0.9
 
@@ -37,6 +43,19 @@ def plain(
     return np.where(np.isfinite(power) & np.isfinite(volt) & (now <= before), now, slowly)
 
 
+def test_what_was_compiled_at_the_start_is_all_that_a_cycle_needs() -> None:
+    assert warm(VirtualClock()).ok
+    b = bench()
+    seen = b.image(b.values(np.full(b.racks, 60e3), np.full(b.racks, 80e3)))
+    assert not seen.value.flags.writeable
+    frozen = np.zeros(len(b.site.nodes))
+    frozen.flags.writeable = False
+    seen = replace(seen, below_w=frozen)
+    base_w = rating.nominal_w(b.plan)
+    rating.rating_w(b.plan, seen, base_w, rating.rating_w(b.plan, seen, base_w, base_w))
+    assert len(at_measured.signatures) == 1
+
+
 def test_a_compiled_rating_is_that_of_plain_numpy_to_the_bit() -> None:
     rng = np.random.default_rng(3)
     n = 20_000
@@ -55,10 +74,10 @@ def test_a_compiled_rating_is_that_of_plain_numpy_to_the_bit() -> None:
     volt, apparent_va, below_w = shown(450.0), shown(4e5), rng.uniform(0.0, 4e5, n)
     with np.errstate(invalid="ignore"):
         expected = plain(volt, amps, power, apparent_va, below_w, *site, unit == 0, unit == 1, base_w, last_w)
-    a, b, c = amps[:, 0], amps[:, 1], amps[:, 2]
-    phase, volt_v, rating = site
+    a, b, c = amps.T.copy()
+    phase, volt_v, rated = site
     got = at_measured(
-        volt, a, b, c, power, apparent_va, below_w, phase, volt_v, rating, unit == 0, unit == 1, base_w, last_w,
+        volt, a, b, c, power, apparent_va, below_w, phase, volt_v, rated, unit == 0, unit == 1, base_w, last_w,
         WORST_PF,
     )  # fmt: skip
     assert np.array_equal(got, expected, equal_nan=True)
