@@ -68,7 +68,7 @@ def allocate(
     lowest_w = least_w(plan, now.codes, plan.floor_w)
     cap_w = pace.settle(plan, rows, room_w, before_w, filled_w, lowest_w)
     cap_w = np.where(constant, np.minimum(cap_w, before_w), cap_w)  # what it is counted at is no cap for it
-    full = rows.dot(before_w) > room_w
+    full = rows.dot_kept(before_w) > room_w
     full[len(plan.row_name) :] = False  # a loss that has not happened presses nobody: the ramp has the time
     pressed = pace.under(rows, full, len(cap_w))
     pressed |= (before_w > now.cap_w) | (now.codes > Shed.NONE)
@@ -117,10 +117,10 @@ def _safe_caps(
     if estimate.disobedient.any():  # such a rack will draw as much when nobody watches
         beyond_w = np.where(estimate.disobedient, np.maximum(estimate.constant_w - plan.floor_w, 0.0), 0.0)
         room_w = np.maximum(room_w - rows.dot(beyond_w), 0.0)
-    solved_w, load_w = last.safe_room_w, rows.dot(last.safe_cap_w)
+    solved_w, load_w = last.safe_room_w, rows.dot_kept(last.safe_cap_w)
     fits = load_w <= room_w * (1.0 + 1e-9)
     if not fits.all():
-        fits |= load_w <= rows.dot(plan.floor_w) * (1.0 + 1e-9)
+        fits |= load_w <= rows.dot_kept(plan.floor_w) * (1.0 + 1e-9)
     spent = room_w * SAFE_SHARE <= solved_w * (1.0 + SAFE_WIDEN)
     if fits.all() and spent.all():
         return last.safe_cap_w, solved_w

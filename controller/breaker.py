@@ -16,10 +16,20 @@ AHEAD_S = 5.0  # cycles until a smaller limit is in force; the racks' reaction c
 
 
 @dataclass(frozen=True)
+class Group:
+    """The nodes of a curve with credit; its loads, and how long each is held, next to nothing beyond the last."""
+
+    curve: TripCurve
+    nodes: Ints
+    loads: Floats
+    hold_s: Floats
+
+
+@dataclass(frozen=True)
 class Breakers:
     """State of the protections: used [N], 0 cold and 1 tripped, and the load last seen as multiple of the rating."""
 
-    groups: tuple[tuple[TripCurve, Ints], ...]  # nodes of each curve with credit
+    groups: tuple[Group, ...]
     used: Floats
     multiple: Floats
 
@@ -29,8 +39,13 @@ def begin(plan: Plan) -> Breakers:
     names = np.array([n.trip_curve for n in plan.site.nodes])
     found = [(TRIP_CURVES[name], np.flatnonzero(names == name)) for name in sorted(set(names) - {""})]
     n = len(names)
-    groups = tuple((curve, nodes) for curve, nodes in found if curve.credit)
+    groups = tuple(_group(curve, nodes) for curve, nodes in found if curve.credit)
     return Breakers(groups, np.full(n, plan.site.control.planned_overload), np.full(n, np.nan))
+
+
+def _group(curve: TripCurve, nodes: Ints) -> Group:
+    loads, times_s = np.array(curve.points).T
+    return Group(curve, nodes, loads, np.append(times_s, 1e-9))
 
 
 def follow(last: Breakers, multiple: Floats, dt_s: float) -> Breakers:
@@ -41,12 +56,12 @@ def follow(last: Breakers, multiple: Floats, dt_s: float) -> Breakers:
     now = np.where(np.isnan(multiple), last.multiple, multiple)
     load = np.fmax(now, last.multiple)
     used = last.used.copy()
-    for curve, nodes in last.groups:
-        over = load[nodes] > curve.continuous
-        loads, times = np.array(curve.points).T
-        hold_s = np.append(times, 1e-9)[np.searchsorted(loads, load[nodes])]
-        change = np.where(over, dt_s / hold_s, -dt_s / curve.cool_s)
-        used[nodes] = np.clip(used[nodes] + np.where(np.isnan(load[nodes]), 0.0, change), 0.0, 1.0)
+    for group in last.groups:
+        at, curve = load[group.nodes], group.curve
+        hold_s = group.hold_s[np.searchsorted(group.loads, at)]
+        change = np.where(at > curve.continuous, dt_s / hold_s, -dt_s / curve.cool_s)
+        moved = used[group.nodes] + np.where(np.isnan(at), 0.0, change)
+        used[group.nodes] = np.minimum(np.maximum(moved, 0.0), 1.0)
     return Breakers(last.groups, used, now)
 
 
@@ -56,7 +71,8 @@ def permitted(plan: Plan, state: Breakers) -> Floats:
     if plan.site.control.planned_overload <= 0.0:
         return out
     need_s = AHEAD_S + float(plan.reaction_s.max()) + plan.site.control.trip_margin_s
-    for curve, nodes in state.groups:
-        for load, hold_s in curve.points:
+    for group in state.groups:
+        nodes = group.nodes
+        for load, hold_s in group.curve.points:
             out[nodes] = np.where((1.0 - state.used[nodes]) * hold_s > need_s, np.maximum(out[nodes], load), out[nodes])
     return out

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller import trust
-from controller.frames import Bools, Codes, Estimate, Floats, Image, Rows, Shed
+from controller.frames import Bools, Codes, Estimate, Floats, Image, Rows, Shed, zeroed
 from controller.plan import Plan, above
 from controller.policies import overload, rating
-from drivers.points import Quality
 
 COVER_S = 5.0  # a device that has not answered by then is absent, not late
 DEMAND_WINDOW_S = 60.0  # longest pause of a training gang between two plateaus that still counts as running
@@ -32,6 +31,7 @@ class EstimateState:
     last_s: float
     bucket: int
     peaks_w: Floats  # [BUCKETS, R] highest demand seen in each part of the window
+    peak_w: Floats  # [R] highest of them
     rest_w: Floats  # [K] filtered remainder of each row, NaN until learnt
     samples: Floats  # [K] readings it was learnt from
     heat_w: float  # filtered rack power, for marginal cooling
@@ -52,6 +52,7 @@ def begin(plan: Plan, now_s: float) -> EstimateState:
         last_s=now_s,
         bucket=-1,
         peaks_w=np.zeros((BUCKETS, racks)),
+        peak_w=np.zeros(racks),
         rest_w=np.full(rows, np.nan),
         samples=np.zeros(rows),
         heat_w=np.nan,
@@ -68,7 +69,7 @@ def begin(plan: Plan, now_s: float) -> EstimateState:
 def estimate(plan: Plan, image: Image, last: EstimateState) -> tuple[Estimate, EstimateState]:
     """Image -> Estimate; arrays as in frames.Estimate."""
     power_w, known = rack_power(plan, image)
-    cap_w = fresh(image, plan.agent_slot["cap_w"])
+    cap_w = image.good[plan.agent_slot["cap_w"]]
     demand_w, state = _demand(plan, image, power_w, cap_w, last)
     since_s = image.now_s - last.last_s
     load_w, other_w, state = _rows(plan, image, power_w, known, cap_w, state)
@@ -113,8 +114,10 @@ def _lost(plan: Plan, image: Image) -> tuple[int, ...]:
 def _shed(plan: Plan, image: Image) -> Codes:
     """Rungs that the agents report with a cap below the floor, as a shed rack's is [R]."""
     rung, cap_w = image.value[plan.agent_slot["shed"]], image.value[plan.agent_slot["cap_w"]]
-    told = np.isin(rung, list(Shed)) & (cap_w < plan.floor_w)
-    return np.where(told, rung, 0.0).astype(np.uint8)
+    told = cap_w < plan.floor_w
+    if not told.any():
+        return np.zeros(len(cap_w), dtype=np.uint8)
+    return np.where(told & np.isin(rung, list(Shed)), rung, 0.0).astype(np.uint8)
 
 
 def _joint(plan: Plan, image: Image) -> Rows:
@@ -124,16 +127,10 @@ def _joint(plan: Plan, image: Image) -> Rows:
     return plan.joint.at_shares(image.share)
 
 
-def fresh(image: Image, slots: np.ndarray) -> Floats:
-    """Values that are fresh and good, NaN elsewhere; a slot of -1 is unknown."""
-    good = (slots >= 0) & (image.quality[slots] == Quality.GOOD)
-    return np.where(good, image.value[slots], np.nan)
-
-
 def rack_power(plan: Plan, image: Image) -> tuple[Floats, Bools]:
     """The PDUs' reading, else the agent's own (used, yet not trusted for a raise) [W]."""
     known = np.isfinite(image.metered_w)
-    return np.where(known, image.metered_w, fresh(image, plan.agent_slot["power_w"])), known
+    return np.where(known, image.metered_w, image.good[plan.agent_slot["power_w"]]), known
 
 
 def _constants(plan: Plan, image: Image, power_w: Floats, disobedient: Bools) -> Floats:
@@ -146,7 +143,7 @@ def _demand(
     plan: Plan, image: Image, power_w: Floats, cap_w: Floats, last: EstimateState
 ) -> tuple[Floats, EstimateState]:
     """Highest draw over the window; where a cap hides it, a probe upward; where blind, the cap itself."""
-    thought_w = last.peaks_w.max(axis=0)
+    thought_w = last.peak_w
     seen = np.where(np.isfinite(power_w), power_w * SPARE, 0.0)
     censored = np.isfinite(power_w) & np.isfinite(cap_w) & (power_w >= CENSORED_SHARE * cap_w)
     probe = np.where(cap_w < thought_w / SPARE, PROBE_SCARCE, PROBE)
@@ -159,8 +156,8 @@ def _demand(
     bucket = int(image.now_s // (DEMAND_WINDOW_S / BUCKETS)) % BUCKETS
     peaks_w = last.peaks_w.copy()
     peaks_w[bucket] = seen if bucket != last.bucket else np.maximum(peaks_w[bucket], seen)
-    state = replace(last, bucket=bucket, peaks_w=peaks_w)
-    return peaks_w.max(axis=0), state
+    peak_w = peaks_w.max(axis=0)
+    return peak_w, replace(last, bucket=bucket, peaks_w=peaks_w, peak_w=peak_w)
 
 
 def _rows(
@@ -173,26 +170,29 @@ def _rows(
     """
     assumed = np.where(np.isfinite(power_w), power_w, np.fmax(cap_w, plan.floor_w))
     of_racks = image.rows.dot(assumed)
-    meter_w = fresh(image, plan.node_slot.power)
+    meter_w = image.good[plan.node_slot.power]
     meter_w = np.where(np.isnan(meter_w), image.summed_w, meter_w)
     node_w = np.where(np.isfinite(meter_w), meter_w, last.node_w)
     branch_w = unmanaged_branches(plan, node_w)
-    index = np.append(np.arange(len(branch_w)), plan.envelope_row)
-    least_w = np.fmin(of_racks[plan.node_row] + branch_w + np.nan_to_num(last.rest_w[plan.node_row]), image.below_w)
+    least_w = np.fmin(of_racks[plan.node_row] + branch_w + zeroed(last.rest_w[plan.node_row]), image.below_w)
     meter_w = np.where(least_w > meter_w * (1.0 + LESS_THAN_CHILDREN), image.below_w, meter_w)
     meter, racks_w, electrical = (
         np.append(x, x[plan.feeds].sum()) for x in (meter_w, of_racks[plan.node_row], branch_w)
     )
-    blind_w = image.rows.dot(np.where(known, 0.0, assumed))[index]
+    blind_w = np.zeros(len(meter))
+    if not known.all():
+        blind_w = _of_nodes(plan, image.rows.dot(np.where(known, 0.0, assumed)))
     disturbed = above(plan, image.riding) | _refed(plan, image)
     steady = ~np.append(disturbed, disturbed[plan.feeds].any())
     learn = np.isfinite(meter) & steady & (blind_w <= BLIND_SHARE * np.maximum(meter, 1.0))
-    rest_w, state = _remainder(last, index, meter - racks_w - electrical, learn, image.now_s)
+    rest_w, state = _remainder(plan, last, meter - racks_w - electrical, learn, image.now_s)
     other_w, load_w = np.zeros(len(plan.row_name)), of_racks.copy()
-    unlearnt = np.isnan(rest_w[index])
-    learnt_w = np.maximum(electrical + np.nan_to_num(rest_w[index]), 0.0)
-    other_w[index] = np.where(unlearnt, np.fmax(electrical, plan.design_other_w[index]), learnt_w)
-    load_w[index] = np.fmax(meter, racks_w + other_w[index])
+    unlearnt = np.isnan(rest_w)
+    nodes_w = np.maximum(electrical + zeroed(rest_w), 0.0)
+    if unlearnt.any():
+        nodes_w = np.where(unlearnt, np.fmax(electrical, _of_nodes(plan, plan.design_other_w)), nodes_w)
+    _to_nodes(plan, other_w, nodes_w)
+    _to_nodes(plan, load_w, np.fmax(meter, racks_w + nodes_w))
     # the envelope row's coefficients carry marginal cooling: what the meters show of it must not count twice,
     # so this row's other load may be negative
     heat_w = _follow(last.heat_w, float(assumed.sum()), image.now_s - last.last_s)
@@ -209,17 +209,27 @@ def _refed(plan: Plan, image: Image) -> Bools:
     return out
 
 
+def _of_nodes(plan: Plan, rows: Floats) -> Floats:
+    """The nodes' rows and the envelope's [N + 1] of all rows [K]."""
+    return np.append(rows[plan.node_row], rows[plan.envelope_row])
+
+
+def _to_nodes(plan: Plan, rows: Floats, value: Floats) -> None:
+    """Write the nodes' rows and the envelope's [N + 1] into `rows` [K]."""
+    rows[plan.node_row], rows[plan.envelope_row] = value[:-1], value[-1]
+
+
 def _remainder(
-    last: EstimateState, index: np.ndarray, sample_w: Floats, learn: Bools, now_s: float
+    plan: Plan, last: EstimateState, sample_w: Floats, learn: Bools, now_s: float
 ) -> tuple[Floats, EstimateState]:
-    """Filtered remainder of each row: a plain mean at first, then exponential with OTHER_TAU_S."""
-    held, count = last.rest_w[index], last.samples[index]
+    """Filtered remainder of the nodes' rows and the envelope's: a plain mean at first, then exponential."""
+    held, count = _of_nodes(plan, last.rest_w), _of_nodes(plan, last.samples)
     gain = np.maximum(1.0 / (count + 1.0), 1.0 - np.exp(-(now_s - last.last_s) / OTHER_TAU_S))
     moved = np.where(np.isnan(held), sample_w, held + (sample_w - held) * gain)
-    rest_w, samples = last.rest_w.copy(), last.samples.copy()
-    rest_w[index] = np.where(learn, moved, held)
-    samples[index] = count + learn
-    return rest_w, replace(last, rest_w=rest_w, samples=samples)
+    rest_w, samples, kept = last.rest_w.copy(), last.samples.copy(), np.where(learn, moved, held)
+    _to_nodes(plan, rest_w, kept)
+    _to_nodes(plan, samples, count + learn)
+    return kept, replace(last, rest_w=rest_w, samples=samples)
 
 
 def _follow(held: float, sample: float, dt_s: float) -> float:
@@ -230,7 +240,7 @@ def _follow(held: float, sample: float, dt_s: float) -> float:
 def unmanaged_branches(plan: Plan, node_w: Floats) -> Floats:
     """Load at each node from metered branches without racks below it, with losses on the way [N, W]."""
     total = np.zeros(len(plan.parent))
-    for level in plan.bottom_up:
+    for level in plan.unmanaged_up:
         metered = level[plan.unmanaged[level] & np.isfinite(node_w[level])]
         total[metered] = node_w[metered]
         inner = level[plan.parent[level] >= 0]

@@ -3,6 +3,7 @@
 R racks, N electrical nodes, K rows (limits), J rows of losses, U cooling units, P points. Rows: see plan.py.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -12,12 +13,33 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from drivers.lease import Shed as Shed  # rungs of the shed ladder, as the leases carry them
+from drivers.points import Quality
 from drivers.wires import SetpointCommand
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
+
+KEPT = 4  # answers of `Rows.dot_kept`: floors, safe caps, the caps before and now
+
+
+def zeroed(values: Floats) -> Floats:
+    """The values with 0 for what is unknown, as np.nan_to_num; themselves where all are known."""
+    odd = ~np.isfinite(values)
+    if not odd.any():
+        return values
+    out = values.copy()
+    out[odd] = np.nan_to_num(values[odd])
+    return out
+
+
+def fresh_values(value: Floats, quality: Codes) -> Floats:
+    """Values that are fresh and good, NaN elsewhere and at the end, where a slot of -1 looks [P + 1]."""
+    fresh = np.empty(len(value) + 1)
+    fresh[:-1], fresh[-1] = value, np.nan
+    fresh[:-1][quality != Quality.GOOD] = np.nan
+    return fresh
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,32 @@ class Rows:
         """Sum of coeff * x over each row, [K]; `x` [R]."""
         total: Floats = self._matrix @ x[: self._width]
         return total
+
+    def dot_kept(self, x: Floats) -> Floats:
+        """As `dot`, for what is mostly asked of the same `x` again: the last answers are kept."""
+        for asked, total in self._kept:
+            if np.array_equal(asked, x):
+                return total
+        total = self.dot(x)
+        total.flags.writeable = False
+        self._kept.appendleft((x.copy(), total))
+        return total
+
+    @cached_property
+    def _kept(self) -> deque[tuple[Floats, Floats]]:
+        return deque(maxlen=KEPT)
+
+    @cached_property
+    def loaded(self) -> Bools:
+        """Rows that some rack loads, [K]."""
+        loaded: Bools = self.dot(np.ones(self._width)) > 0.0
+        return loaded
+
+    def row_dot(self, row: int, x: Floats) -> float:
+        """One row of `dot`, added up in the same order."""
+        at = slice(self.indptr[row], self.indptr[row + 1])
+        terms = self.coeff[at] * x[self.racks[at]]
+        return float(np.add.accumulate(terms)[-1]) if len(terms) else 0.0
 
     def joined(self, more: "Rows") -> "Rows":
         """These rows, then `more` over the same racks."""
@@ -130,6 +178,18 @@ class Image:
     lost_node: Bools  # [N] elements that are lost
     lost_unit: Bools  # [U] cooling units that are lost
     dead: Bools  # [N] nodes without voltage and without the load they had
+
+    @cached_property
+    def good(self) -> Floats:
+        """Values as `fresh_values` has them [P + 1]."""
+        return fresh_values(self.value, self.quality)
+
+    @cached_property
+    def sure(self) -> Floats:
+        """The same for the guard, by itself: NaN also where a value is not finite [P + 1]."""
+        sure = fresh_values(self.value, self.quality)
+        sure[~np.isfinite(sure)] = np.nan
+        return sure
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,10 @@ def _found(plan: Plan, image: Image, shed: Codes) -> Floats:
 def _shed_found(plan: Plan, image: Image, last: GuardState) -> Codes:
     """Rungs of agents that have no order of ours yet: what is shed stays so until a raise is granted [R]."""
     rung, cap_w = image.value[plan.agent_slot["shed"]], image.value[plan.agent_slot["cap_w"]]
-    told = np.isin(rung, list(Shed)) & (cap_w < plan.floor_w)
-    told &= np.isnan(last.cap_w) | (last.cycles < START_CYCLES)
+    told = (cap_w < plan.floor_w) & (np.isnan(last.cap_w) | (last.cycles < START_CYCLES))
+    if not told.any():
+        return last.shed
+    told &= np.isin(rung, list(Shed))
     return np.where(told, np.where(told, rung, 0.0).astype(np.uint8), last.shed)
 
 
@@ -162,15 +164,17 @@ def _wanted(plan: Plan, image: Image, wanted_w: Floats, mode: Mode, cycles: int,
     """The raises that data, mode and start permit [R, W]; of the others the reason is said."""
     asked = wanted_w > 0.0
     trusted = may_rise(plan, image) & known
-    for mask, why in (
-        (np.full(len(asked), image.riding.any()), Reason.RIDING),
-        (np.full(len(asked), mode in (Mode.HOLD, Mode.OFF)), Reason.HOLD),
-        (np.full(len(asked), cycles < START_CYCLES), Reason.START),
-        (~trusted, Reason.STALE),
-    ):
-        reason[asked & mask & (wanted_w > 0.0)] = why
-        wanted_w = np.where(mask, 0.0, wanted_w)
-    return wanted_w
+    everybody = (
+        (bool(image.riding.any()), Reason.RIDING),
+        (mode in (Mode.HOLD, Mode.OFF), Reason.HOLD),
+        (cycles < START_CYCLES, Reason.START),
+    )
+    why = next((why for holds, why in everybody if holds), None)
+    if why is not None:
+        reason[asked] = why
+        return np.zeros(len(asked))
+    reason[asked & ~trusted] = Reason.STALE
+    return np.where(trusted, wanted_w, 0.0)
 
 
 def _grant(
@@ -190,7 +194,9 @@ def _grant(
     """
     counted_w = np.maximum(charge_w(plan, image), base_w)
     extra = np.maximum(base_w + wanted_w - counted_w, 0.0)
-    share = _share(plan, image, room_w - image.rows.dot(counted_w), image.rows.dot(extra), extra)
+    share = np.ones(len(extra))
+    if (extra > 0.0).any():
+        share = _share(plan, image, room_w - image.rows.dot(counted_w), image.rows.dot(extra), extra)
     reason[(wanted_w > 0.0) & (share < 1.0)] = Reason.ROOM
     rise_w = wanted_w * share
     sleeps = asks_w > 0.0
@@ -222,18 +228,23 @@ def may_rise(plan: Plan, image: Image) -> Bools:
     meter = good(image, plan.node_slot.power)
     fine = np.isfinite(meter)
     for level in plan.bottom_up[1:]:  # a node is also good when all its children are
-        has = np.bincount(plan.parent[plan.parent >= 0], minlength=len(fine))
-        bad = np.bincount(plan.parent[(plan.parent >= 0) & ~fine], minlength=len(fine))
-        fine[level] |= (has[level] > 0) & (bad[level] == 0)
+        if fine.all():
+            break
+        bad = np.bincount(plan.inner_parent[~fine[plan.inner]], minlength=len(fine))
+        fine[level] |= (plan.children[level] > 0) & (bad[level] == 0)
     above = fine.copy()
     for level in reversed(plan.bottom_up[:-1]):
+        if above.all():
+            break
         above[level] &= above[plan.parent[level]]
     agent = np.isfinite(good(image, plan.agent_slot["power_w"]))
     cords = np.isfinite(image.metered_w)
-    busway = plan.parent[plan.rack_pdu]
-    off = image.dead[busway]
-    upstream = (above[busway] | (off & ~off.all(axis=1, keepdims=True))).all(axis=1)  # a dead cord has nothing to tell
-    trusted: Bools = agent & upstream & _cooled(plan, image) & (cords | _agrees(plan, image))
+    off = image.dead[plan.rack_busway]
+    lone = (off[:, 0] ^ off[:, 1])[:, None]  # a dead cord has nothing to tell
+    reached = above[plan.rack_busway] | (off & lone)
+    upstream = reached[:, 0] & reached[:, 1]
+    metered = cords if cords.all() else cords | _agrees(plan, image)
+    trusted: Bools = agent & upstream & _cooled(plan, image) & metered
     return trusted
 
 

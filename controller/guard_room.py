@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controller import breaker
-from controller.frames import Floats, Image, Ints
+from controller.frames import Floats, Image, Ints, zeroed
 from controller.plan import Plan
-from drivers.points import Quality
 
 REST_TAU_S = 10.0  # gang swings of seconds must average out of what no rack accounts for
 LIGHT_SHARE = 0.1  # of the nominal rating: below it a meter's utilisation says nothing
@@ -19,30 +18,40 @@ SHORT_SHARE = 0.1  # a meter that shows less than its racks together by more tha
 
 
 @dataclass(frozen=True)
+class Rated:
+    """Continuous ratings [N, W]."""
+
+    best_w: Floats
+    worst_w: Floats
+
+
+@dataclass(frozen=True)
 class RoomState:
     """What no rack accounts for, and how far the protections are on their way."""
 
     rest_w: Floats  # [N+1] load of each node, and of the site, beyond its racks
     samples: Floats  # [N+1]
     breakers: breaker.Breakers
+    rated: Rated
     last_s: float
 
 
 def begin(plan: Plan, now_s: float) -> RoomState:
     """State before the first cycle."""
     nodes = len(plan.parent)
-    return RoomState(np.full(nodes + 1, np.nan), np.zeros(nodes + 1), breaker.begin(plan), now_s)
+    return RoomState(np.full(nodes + 1, np.nan), np.zeros(nodes + 1), breaker.begin(plan), _rated(plan), now_s)
 
 
 def room_w(plan: Plan, image: Image, envelope_w: float, last: RoomState) -> tuple[Floats, RoomState]:
     """What each row leaves for racks [K, W]: its rating, or what its protection still permits, less all other load."""
     meter_w = good(image, plan.node_slot.power)
-    rest_w, samples = _rest(plan, image, meter_w, last)
+    drawn_w, most_w = rack_power_w(plan, image)
+    rest_w, samples = _rest(plan, image, meter_w, drawn_w, most_w, last)
     top_w = plan.site.control.envelope_w
     limit_w = np.full(len(plan.row_name), np.inf)
     used = _used(plan, image, meter_w)
     breakers = breaker.follow(last.breakers, used, max(image.now_s - last.last_s, 0.0))
-    limit_w[plan.node_row] = _rating(plan, image, meter_w, used) * breaker.permitted(plan, breakers)
+    limit_w[plan.node_row] = _rating(image, meter_w, used, last.rated) * breaker.permitted(plan, breakers)
     limit_w[plan.envelope_row] = min(envelope_w, top_w) if np.isfinite(envelope_w) else top_w
     limit_w[plan.cdu_row], limit_w[plan.loop_row] = plan.cdu_cap_w, plan.loop_cap_w
     limit_w[plan.tenant_row] = plan.tenant_max_w
@@ -51,20 +60,24 @@ def room_w(plan: Plan, image: Image, envelope_w: float, last: RoomState) -> tupl
     node_rest_w, site_rest_w = rest_w[:-1], rest_w[-1]
     other_w[plan.node_row] = np.where(np.isnan(node_rest_w), design_w[plan.node_row], np.maximum(node_rest_w, 0.0))
     # below zero where marginal cooling is in the coefficients
-    cooling_w = plan.cooling_w_per_w * float(rack_power_w(plan, image)[0].sum())
+    cooling_w = plan.cooling_w_per_w * float(drawn_w.sum())
     unlearnt_w = design_w[plan.envelope_row] - cooling_w
     other_w[plan.envelope_row] = site_rest_w if np.isfinite(site_rest_w) else unlearnt_w
     state = replace(last, rest_w=rest_w, samples=samples, breakers=breakers, last_s=image.now_s)
     return np.maximum(limit_w - other_w, 0.0), state
 
 
-def _rest(plan: Plan, image: Image, meter_w: Floats, last: RoomState) -> tuple[Floats, Floats]:
+def _rest(
+    plan: Plan, image: Image, meter_w: Floats, least_w: Floats, most_w: Floats, last: RoomState
+) -> tuple[Floats, Floats]:
     """Filtered load beyond the racks of each node and of the site, and its number of samples [N+1].
 
-    A blind rack draws something between nothing and its charge: the rest moves only when it must.
+    Racks draw between `least_w` and `most_w` [R]: a blind one something between nothing and its charge. The rest
+    moves only when it must.
     """
-    least_rows_w, most_rows_w = (image.rows.dot(x) for x in rack_power_w(plan, image))
-    drawn_w = least_rows_w[plan.node_row] + np.nan_to_num(last.rest_w[:-1])
+    least_rows_w = image.rows.dot(least_w)
+    most_rows_w = least_rows_w if np.array_equal(least_w, most_w) else image.rows.dot(most_w)
+    drawn_w = least_rows_w[plan.node_row] + zeroed(last.rest_w[:-1])
     meter_w = np.where(np.isnan(meter_w), image.summed_w, meter_w)
     low = np.fmin(drawn_w, image.below_w) > meter_w * (1.0 + LESS_THAN_CHILDREN)
     meter_w = np.where(low, image.below_w, meter_w)
@@ -82,22 +95,28 @@ def _rest(plan: Plan, image: Image, meter_w: Floats, last: RoomState) -> tuple[F
 def _used(plan: Plan, image: Image, meter_w: Floats) -> Floats:
     """Measured load as multiple of the derated rating, in its own unit [N]; NaN where unknown."""
     slot = plan.node_slot
-    amps = good(image, slot.current)
+    a, b, c = (good(image, slot.current[:, k]) for k in range(3))
     volt = good(image, slot.volt) * slot.volt_scale
-    apparent = np.fmax(good(image, slot.apparent), plan.phase * volt * amps.mean(axis=1))
-    native = np.where(plan.rating_unit == "A", amps.max(axis=1), np.where(plan.rating_unit == "VA", apparent, meter_w))
+    apparent = np.fmax(good(image, slot.apparent), plan.phase * volt * ((a + b + c) / 3.0))
+    most_a = np.maximum(np.maximum(a, b), c)
+    native = np.where(plan.in_amps, most_a, np.where(plan.in_va, apparent, meter_w))
     return np.asarray(native / plan.rating)
 
 
-def _rating(plan: Plan, image: Image, meter_w: Floats, used: Floats) -> Floats:
-    """Continuous rating of each node in W: measured power over measured utilisation, at light load the worst case."""
+def _rated(plan: Plan) -> Rated:
+    """Continuous ratings at the best and the worst case."""
     worst_pf = plan.site.control.power_factor_worst
-    full = np.where(plan.rating_unit == "A", plan.phase * plan.volt_v * plan.rating, plan.rating)
-    amps_unit, va_unit = plan.rating_unit == "A", plan.rating_unit == "VA"
-    best = np.where(amps_unit, full * BEST_VOLT, full)
+    full = np.where(plan.in_amps, plan.phase * plan.volt_v * plan.rating, plan.rating)
+    best = np.where(plan.in_amps, full * BEST_VOLT, full)
     worst = np.where(
-        amps_unit, full * WORST_VOLT * worst_pf / WORST_UNBALANCE, np.where(va_unit, full * worst_pf, full)
+        plan.in_amps, full * WORST_VOLT * worst_pf / WORST_UNBALANCE, np.where(plan.in_va, full * worst_pf, full)
     )
+    return Rated(best, worst)
+
+
+def _rating(image: Image, meter_w: Floats, used: Floats, rated: Rated) -> Floats:
+    """Continuous rating of each node in W: measured power over measured utilisation, at light load the worst case."""
+    best, worst = rated.best_w, rated.worst_w
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shown = meter_w / used
     sane = ~(image.below_w > meter_w * (1.0 + LESS_THAN_CHILDREN))  # its children deny it
@@ -120,5 +139,4 @@ def charge_w(plan: Plan, image: Image) -> Floats:
 
 def good(image: Image, slots: Ints) -> Floats:
     """Values that are fresh and good; NaN elsewhere."""
-    value = image.value[slots]
-    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD) & np.isfinite(value), value, np.nan)
+    return image.sure[slots]

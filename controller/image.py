@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller import trust
-from controller.frames import Bools, Codes, Floats, Image, Ints
+from controller.frames import Bools, Codes, Floats, Image, fresh_values, zeroed
 from controller.plan import Plan
 from controller.policies import lost
 from drivers.lease import Ledger
@@ -36,25 +36,31 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
 
     A meter that stands still while what hangs on it moves is SUSPECT from here on.
     """
-    age_s = np.maximum(shot.now_s - shot.time_s, 0.0)
+    age_s = shot.now_s - shot.time_s
+    np.maximum(age_s, 0.0, out=age_s)
     heard = shot.quality[plan.agent_slot["beat"]] != Quality.NEVER
-    report = {name: np.where(heard, shot.value[slots], np.nan) for name, slots in plan.agent_slot.items()}
+    names = ("beat", "epoch", "seq", "cap_w", "power_w")
+    report = {name: shot.value[plan.agent_slot[name]] for name in names}
+    if not heard.all():
+        report = {name: np.where(heard, value, np.nan) for name, value in report.items()}
     ledger.confirm(
         report["beat"], report["epoch"], report["seq"], report["cap_w"], shot.time_s[plan.agent_slot["beat"]]
     )
-    quality, still = _doubt(plan, shot, report["power_w"], last.still)
-    metered_w = _metered(plan, shot, quality, last.lost.dead)
+    good = fresh_values(shot.value, shot.quality)
+    quality, still = _doubt(plan, shot, good, report["power_w"], last.still)
+    cord_w = good[plan.pdu_slot]
+    metered_w = _metered(plan, good, cord_w, last.lost.dead)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
-    meter_w = _good(shot, quality, plan.node_slot.power)
+    meter_w = good[plan.node_slot.power]
     below_w = _below(plan, meter_w)
     summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
-    drawn_w = np.nan_to_num(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
+    drawn_w = zeroed(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
     witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
-    gone = _lost(plan, shot, quality, meter_w, witness_w, last.lost)
-    share = _shares(plan, shot, quality, gone.dead)
+    gone = _lost(plan, shot.now_s, good, meter_w, witness_w, last.lost)
+    share = _shares(plan, good, cord_w, gone.dead)
     rides = (meter_w < RIDING_SHARE * witness_w) & (witness_w > RIDING_LEAST_W)
     rode_s = np.where(rides, last.rode_s + (gone.last_s - last.lost.last_s), 0.0)
-    riding = _riding(plan, shot, quality, rides & (rode_s <= trust.RODE_S), gone)
+    riding = _riding(plan, good, rides & (rode_s <= trust.RODE_S), gone)
     for array in (quality, age_s, metered_w, charge_w, below_w, summed_w, riding, gone.node, gone.unit, gone.dead):
         array.flags.writeable = False
     image = Image(
@@ -74,96 +80,104 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
         lost_unit=gone.unit,
         dead=gone.dead,
     )
+    good.flags.writeable = False
+    vars(image)["good"] = good  # it is this already: nobody has to work it out again
     return image, ImageState(still, gone, rode_s)
 
 
 def _lost(
-    plan: Plan, shot: Snapshot, quality: Codes, meter_w: Floats, witness_w: Floats, last: lost.LostState
+    plan: Plan, now_s: float, good: Floats, meter_w: Floats, witness_w: Floats, last: lost.LostState
 ) -> lost.LostState:
-    volt_v = _good(shot, quality, plan.node_slot.volt) * plan.node_slot.volt_scale
-    return lost.watch(plan, shot.now_s, volt_v, meter_w, witness_w, _good(shot, quality, plan.unit_slot), last)
+    volt_v = good[plan.node_slot.volt] * plan.node_slot.volt_scale
+    return lost.watch(plan, now_s, volt_v, meter_w, witness_w, good[plan.unit_slot], last)
 
 
-def _doubt(plan: Plan, shot: Snapshot, agent_w: Floats, last: trust.StillState) -> tuple[Codes, trust.StillState]:
-    """Quality [P] with stuck node meters SUSPECT: a PDU's witness is its rack's agent, a node's are its children."""
+def _doubt(
+    plan: Plan, shot: Snapshot, good: Floats, agent_w: Floats, last: trust.StillState
+) -> tuple[Codes, trust.StillState]:
+    """Quality [P] with stuck node meters SUSPECT, and no longer among the `good` [P + 1].
+
+    A PDU's witness is its rack's agent, a node's are its children.
+    """
     slot = plan.node_slot.power
-    meter_w = _good(shot, shot.quality, slot)
+    meter_w = good[slot]
     below_w = _below(plan, meter_w)
-    cords_w = meter_w[plan.rack_pdu].sum(axis=1)
+    cords_w = meter_w[plan.rack_pdu[:, 0]] + meter_w[plan.rack_pdu[:, 1]]
     apart_w = np.where(below_w > 0.0, np.abs(below_w - meter_w), 0.0)
-    apart_w[plan.rack_pdu] = np.abs(np.nan_to_num(cords_w - agent_w))[:, None]
+    apart_w[plan.rack_pdu] = np.abs(zeroed(cords_w - agent_w))[:, None]
     full_w = np.maximum(below_w, 1.0)
     full_w[plan.rack_pdu] = plan.max_w[:, None]
     lost = meter_w < RIDING_SHARE * below_w  # that is what a lost source looks like
     after_s = np.where(lost, trust.RODE_S, trust.STUCK_S)
-    stuck, state = trust.stuck(meter_w, np.nan_to_num(apart_w), full_w, after_s, shot.now_s, last)
+    stuck, state = trust.stuck(meter_w, zeroed(apart_w), full_w, after_s, shot.now_s, last)
     quality = shot.quality.copy()
-    quality[slot[stuck]] = Quality.SUSPECT
+    if stuck.any():
+        quality[slot[stuck]] = Quality.SUSPECT
+        good[slot[stuck]] = np.nan
     return quality, state
 
 
 def _below(plan: Plan, meter_w: Floats) -> Floats:
     """What a node's children show together, with their losses [N, W]; a silent child shows nothing."""
-    below_w = np.zeros(len(meter_w))
-    inner = plan.parent >= 0
-    np.add.at(below_w, plan.parent[inner], np.nan_to_num(meter_w[inner]) / plan.efficiency[inner])
-    return below_w
+    shown_w = zeroed(meter_w[plan.inner]) / plan.efficiency[plan.inner]
+    return np.bincount(plan.inner_parent, shown_w, minlength=len(meter_w)).astype(np.float64, copy=False)
 
 
-def _shares(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Floats:
+def _shares(plan: Plan, good: Floats, cord_w: Floats, dead: Bools) -> Floats:
     """Cord shares in force [R, 2]: the site's while the measured ones agree, the larger per cord where they do not.
 
-    A cord whose busway is dead carries nothing, whatever its PDU showed last.
+    A cord whose busway is dead carries nothing, whatever its PDU showed last. `cord_w` [R, 2] are the PDUs' readings.
     """
-    cord_w = _good(shot, quality, plan.pdu_slot)
-    agent_w = _good(shot, quality, plan.agent_slot["power_w"])
-    left_w = np.maximum(agent_w - np.nansum(cord_w, axis=1), 0.0)[:, None]
-    lone = np.isnan(cord_w).sum(axis=1, keepdims=True) == 1  # a PDU that lost its feed falls silent with it
-    cord_w = np.where(lone & np.isnan(cord_w), left_w, cord_w)
-    off = dead[plan.parent[plan.rack_pdu]]
-    lone = off.sum(axis=1, keepdims=True) == 1
-    total_w = cord_w.sum(axis=1)
+    silent = np.isnan(cord_w)
+    if silent.any():
+        agent_w = good[plan.agent_slot["power_w"]]
+        left_w = np.maximum(agent_w - np.nansum(cord_w, axis=1), 0.0)[:, None]
+        lone = silent.sum(axis=1, keepdims=True) == 1  # a PDU that lost its feed falls silent with it
+        cord_w = np.where(lone & silent, left_w, cord_w)
+    off = dead[plan.rack_busway]
+    lone = (off[:, 0] ^ off[:, 1])[:, None]
+    total_w = cord_w[:, 0] + cord_w[:, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        measured = np.where(lone, ~off, cord_w / total_w[:, None])
+        measured = cord_w / total_w[:, None]
+    if off.any():
+        measured = np.where(lone, ~off, measured)
     moved = np.abs(measured - plan.share) > SHARE_BAND
     loaded = (total_w > LIGHT_SHARE * plan.max_w)[:, None]
     moved &= loaded | lone
+    if not moved.any():
+        return plan.share
     worst = np.where(lone, measured, np.maximum(measured, plan.share))  # a dead cord carries nothing, that is known
-    return np.where(moved, worst, plan.share) if moved.any() else plan.share
+    return np.where(moved, worst, plan.share)
 
 
 def _complete(plan: Plan, meter_w: Floats) -> Bools:
     """Nodes with children, all of which show something [N]."""
-    inner = plan.parent >= 0
-    children = np.bincount(plan.parent[inner], minlength=len(meter_w))
-    shown = np.bincount(plan.parent[inner], np.isfinite(meter_w[inner]), minlength=len(meter_w))
-    return np.asarray((children > 0) & (shown == children), dtype=np.bool_)
+    silent = ~np.isfinite(meter_w[plan.inner])
+    if not silent.any():
+        return plan.children > 0
+    shown = plan.children - np.bincount(plan.inner_parent[silent], minlength=len(meter_w))
+    return np.asarray((plan.children > 0) & (shown == plan.children), dtype=np.bool_)
 
 
-def _riding(plan: Plan, shot: Snapshot, quality: Codes, rides: Bools, gone: lost.LostState) -> Bools:
+def _riding(plan: Plan, good: Floats, rides: Bools, gone: lost.LostState) -> Bools:
     """Nodes that deliver far less than their children and their racks both show, or whose battery discharges [N].
 
     Not a lost one whose bus is alive: a tie feeds it.
     """
     riding: Bools = rides & ~(gone.node & ~gone.dead)
-    discharging = _good(shot, quality, plan.storage_slot) > RIDING_LEAST_W
+    discharging = good[plan.storage_slot] > RIDING_LEAST_W
     riding[plan.storage_node[discharging]] = True
     return riding
 
 
-def _metered(plan: Plan, shot: Snapshot, quality: Codes, dead: Bools) -> Floats:
+def _metered(plan: Plan, good: Floats, cord_w: Floats, dead: Bools) -> Floats:
     """Rack power by the PDUs of both cords less its own CDU's pumps [R, W]; NaN if not fresh.
 
     An instrument that is not the agent's own. A silent CDU counts as no pump power, so as more for the rack; a silent
     PDU behind a dead busway counts as none, as long as the other cord's speaks.
     """
-    cord_w = _good(shot, quality, plan.pdu_slot)
-    off = dead[plan.parent[plan.rack_pdu]]
-    cord_w = np.where(off & np.isnan(cord_w) & (off.sum(axis=1, keepdims=True) == 1), 0.0, cord_w)
-    cords = cord_w.sum(axis=1)
-    pumps = np.nan_to_num(_good(shot, quality, plan.own_cdu_slot))
-    return np.asarray(np.maximum(cords - pumps, 0.0))
-
-
-def _good(shot: Snapshot, quality: Codes, slots: Ints) -> Floats:
-    return np.where((slots >= 0) & (quality[slots] == Quality.GOOD), shot.value[slots], np.nan)
+    if dead.any():
+        off = dead[plan.rack_busway]
+        cord_w = np.where(off & np.isnan(cord_w) & (off.sum(axis=1, keepdims=True) == 1), 0.0, cord_w)
+    cords = cord_w[:, 0] + cord_w[:, 1]
+    return np.asarray(np.maximum(cords - zeroed(good[plan.own_cdu_slot]), 0.0))

@@ -95,12 +95,12 @@ def _losses(
     limit_w = estimate.rating_w[node] * metered * multiple
     room_w = limit_w - np.maximum(estimate.other_w[node], 0.0) - losses.moved_w - losses.fast_w
     borne = losses.floor_load_w <= room_w * np.where(last.borne, 1.0, KEEP_AGAIN)
-    carries = image.rows.dot(np.ones(len(plan.max_w)))[plan.node_row] > 0.0
+    carries = image.rows.loaded[plan.node_row]
     return limit_w, np.where(borne & carries[node], room_w, np.inf), borne
 
 
 def _reach_w(plan: Plan, estimate: Estimate) -> float:
     """What the site may draw with the caps in force: a curtailment starts there [W]; infinite if unknown."""
     drawn = np.fmin(estimate.demand_w, estimate.cap_found_w)
-    reach = plan.rows.dot(drawn)[plan.envelope_row] + estimate.other_w[plan.envelope_row]
+    reach = plan.rows.row_dot(plan.envelope_row, drawn) + estimate.other_w[plan.envelope_row]
     return float(reach) / (1.0 - grid.METER_ERROR) if estimate.covered else np.inf

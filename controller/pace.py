@@ -5,6 +5,7 @@ import numpy as np
 from controller.frames import Bools, Floats, Rows
 from controller.plan import Plan
 
+FEW = 50  # rows that are sooner looked at one by one than all entries of all rows
 HOLD_SHARE = 0.004  # of nameplate: a cap moves only for more than this, unless a limit needs it
 
 
@@ -14,7 +15,7 @@ def settle(plan: Plan, rows: Rows, room_w: Floats, before_w: Floats, target_w: F
     rounded = np.maximum(steps * plan.resolution_w, least_w)
     near = np.abs(rounded - before_w) <= HOLD_SHARE * plan.max_w
     wanted = np.where(near, before_w, rounded)
-    forced = under(rows, rows.dot(wanted) > room_w * (1.0 + 1e-9), len(wanted))
+    forced = under(rows, rows.dot_kept(wanted) > room_w * (1.0 + 1e-9), len(wanted))
     return np.where(forced, np.minimum(wanted, rounded), wanted)
 
 
@@ -48,5 +49,10 @@ def leave(plan: Plan, before_w: Floats, safe_cap_w: Floats, since_s: float) -> F
 def under(rows: Rows, marked: Bools, racks: int) -> Bools:
     """Racks under any of the marked rows [R]."""
     out = np.zeros(racks, dtype=np.bool_)
-    out[rows.racks[marked[rows.of_entry]]] = True
+    hit = np.flatnonzero(marked)
+    if len(hit) > FEW:
+        out[rows.racks[marked[rows.of_entry]]] = True
+        return out
+    for row in hit.tolist():
+        out[rows.racks[rows.indptr[row] : rows.indptr[row + 1]]] = True
     return out

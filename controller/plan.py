@@ -40,19 +40,27 @@ class Plan:
     loop_row: slice
     tenant_row: slice
     envelope_row: int
+    shared_electrical: Ints  # rows of nodes and of the envelope that more than one rack loads
     single: np.ndarray  # [K] row touches one rack only: it is that rack's ceiling
     parent: Ints  # [N], -1 for a feed and a generator
+    inner: Ints  # node positions with a parent
+    inner_parent: Ints  # their parents
+    children: Ints  # [N] how many each node has
     bottom_up: tuple[Ints, ...]  # node positions by depth, deepest first
     feeds: Ints  # node positions of the utility's
     efficiency: Floats  # [N]
     rating: Floats  # [N] derated, in its native unit
     rating_unit: np.ndarray  # [N] "A", "VA" or "W"
+    in_amps: Bools  # [N]
+    in_va: Bools  # [N]
     full_w: Floats  # [N] rating in W at power factor 1
     volt_v: Floats  # [N] nominal
     phase: Floats  # [N] sqrt(3) for three-phase, else 1
     unmanaged: np.ndarray  # [N] no rack below, no generator's either: its load is nobody's cap
+    unmanaged_up: tuple[Ints, ...]  # the levels of bottom_up, of them such nodes and what is above one
     cooling_w_per_w: float
     rack_pdu: Ints  # [R, 2] node positions of cords A and B
+    rack_busway: Ints  # [R, 2] node positions of what feeds them
     gang_of: Ints  # [R]
     gang_class: Ints  # [G]
     other_w: Floats  # [R] power that no GPU cap reaches
@@ -113,6 +121,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
     tenants = site_rows.with_rows(site)
     touched = np.diff(rows.indptr)
     measured = _measured(inventory)
+    unmanaged = (touched[:n] == 0) & [x.kind != "generator" for x in site.nodes]
     pdu = np.array([[site.node_index[r.pdu_a], site.node_index[r.pdu_b]] for r in site.racks])
     node_slot = _node_slots(site, measured)
     agent = next(s for s in inventory.slabs if s.name == "agent")
@@ -135,19 +144,27 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         loop_row=slice(n + c, n + c + loops),
         tenant_row=slice(n + c + loops, n + c + loops + len(tenants)),
         envelope_row=n + c + loops + len(tenants),
+        shared_electrical=np.flatnonzero(np.isin(kinds, ("cdu", "loop", "tenant"), invert=True) & (touched != 1)),
         single=touched == 1,
         parent=parent,
+        inner=np.flatnonzero(parent >= 0),
+        inner_parent=parent[parent >= 0],
+        children=np.bincount(parent[parent >= 0], minlength=n),
         bottom_up=bottom_up,
         feeds=np.flatnonzero([x.kind == "utility_feed" for x in site.nodes]),
         efficiency=np.array([x.efficiency for x in site.nodes]),
         rating=np.array([x.rating * x.derating for x in site.nodes]),
         rating_unit=np.array([x.rating_unit for x in site.nodes]),
+        in_amps=np.array([x.rating_unit == "A" for x in site.nodes]),
+        in_va=np.array([x.rating_unit == "VA" for x in site.nodes]),
         full_w=np.array([_full_w(x) for x in site.nodes]),
         volt_v=np.array([x.volt_v for x in site.nodes]),
         phase=np.where([x.phases == 3 for x in site.nodes], np.sqrt(3.0), 1.0),
-        unmanaged=(touched[:n] == 0) & [x.kind != "generator" for x in site.nodes],
+        unmanaged=unmanaged,
+        unmanaged_up=_over(unmanaged, parent, bottom_up),
         cooling_w_per_w=site_rows.marginal_cooling(site),
         rack_pdu=pdu,
+        rack_busway=parent[pdu],
         gang_of=gang_of,
         gang_class=gang_class,
         other_w=np.array([r.other_w for r in site.racks]),
@@ -232,6 +249,8 @@ def _full_w(node: Node) -> float:
 def above(plan: Plan, marked: Bools) -> Bools:
     """Marked nodes and every node above one [N]."""
     out = marked.copy()
+    if not out.any():
+        return out
     for level in plan.bottom_up[:-1]:
         hit = level[out[level] & (plan.parent[level] >= 0)]
         out[plan.parent[hit]] = True
@@ -242,6 +261,16 @@ def _tree(site: Site) -> tuple[Ints, tuple[Ints, ...]]:
     parent = np.array([site.node_index[x.parent] if x.parent else -1 for x in site.nodes], dtype=np.int64)
     depth = np.array([len(site.ancestors(x.id)) for x in site.nodes])
     return parent, tuple(np.flatnonzero(depth == d) for d in range(depth.max(), 0, -1))
+
+
+def _over(marked: Bools, parent: Ints, bottom_up: tuple[Ints, ...]) -> tuple[Ints, ...]:
+    """Of each level the marked nodes and those above one; levels without any are left out."""
+    out, levels = marked.copy(), []
+    for level in bottom_up:
+        hit = level[out[level]]
+        out[parent[hit[parent[hit] >= 0]]] = True
+        levels.append(hit)
+    return tuple(level for level in levels if len(level))
 
 
 def _measured(inventory: Inventory) -> dict[tuple[str, str], int]:

@@ -24,6 +24,9 @@ class Structure:
     kept: Ints  # [k] the rows of the kernel among all rows
     single: Bools  # [K + J]
     entry: Bools  # [nnz] entries of the kept rows
+    alone: Ints  # the other entries, a rack's own ceilings
+    alone_rack: Ints  # their racks
+    alone_row: Ints  # and rows
     served: FillTopology  # gangs by class
     surplus: FillTopology  # every rack its own gang, one class
     curve_of: NDArray[np.int32]  # [R]
@@ -58,6 +61,9 @@ def compile_structure(plan: Plan) -> Structure:
         kept=kept,
         single=single,
         entry=entry,
+        alone=np.flatnonzero(~entry),
+        alone_rack=rows.racks[~entry],
+        alone_row=rows.of_entry[~entry],
         served=served,
         surplus=build_topology(np.arange(len(plan.max_w)), np.zeros(len(plan.max_w)), *shared),
         curve_of=curve_of,
@@ -103,9 +109,11 @@ def bounds(
 def _ceilings(structure: Structure, rows: Rows, room_w: Floats, racks: int) -> tuple[Floats, Ints]:
     """Rows that touch one rack only are that rack's ceiling: (W [R], row [R])."""
     ceiling_w, row = np.full(racks, np.inf), np.full(racks, -1, dtype=np.int64)
-    entry = np.flatnonzero(~structure.entry & (rows.coeff > 0.0))
-    rack, at = rows.racks[entry], rows.of_entry[entry]
-    bound = room_w[at] / rows.coeff[entry]
+    coeff, rack, at = rows.coeff[structure.alone], structure.alone_rack, structure.alone_row
+    if not (coeff > 0.0).all():
+        loads = coeff > 0.0
+        coeff, rack, at = coeff[loads], rack[loads], at[loads]
+    bound = room_w[at] / coeff
     np.minimum.at(ceiling_w, rack, bound)
     lowest = bound <= ceiling_w[rack]
     row[rack[lowest]] = at[lowest]
@@ -122,7 +130,7 @@ def inputs(plan: Plan, structure: Structure, rows: Rows, room_w: Floats, bound: 
         gpu_w=plan.gpu_w,
         curve_of=structure.curve_of,
         limit_w=room_w[structure.kept],
-        coef=rows.coeff[structure.entry],
+        coef=None if rows is plan.joint else rows.coeff[structure.entry],
     )
 
 

@@ -97,7 +97,7 @@ def _short(kit: Kit, now_s: float, known: Estimate, limits: Limits, now: Respons
     floor_w, reach = _floors(kit.plan, known)
     room_w = _sure_room(kit, known, limits)
     least_w = shed.least_w(kit.plan, now.codes, floor_w)
-    if not (known.rows.dot(least_w) > room_w * (1.0 + 1e-9) + 1.0).any():
+    if not (known.rows.dot_kept(least_w) > room_w * (1.0 + 1e-9) + 1.0).any():
         return replace(now, short_s=np.inf)
     now = replace(now, short_s=min(now.short_s, now_s))
     if now_s - now.short_s < SHED_AFTER_S:
@@ -112,16 +112,12 @@ def _sure_room(kit: Kit, known: Estimate, limits: Limits) -> Floats:
     Electrical limits of several racks only, with no more other load than twice what the site file knows of, and no
     less than the rating at the worst case. Where coolant stands still at a rack its own protection acts.
     """
-    plan, room_w, count = kit.plan, np.full(len(limits.room_w), np.inf), len(known.other_w)
-    most_w = OTHER_MOST * plan.design_other_w + np.minimum(known.other_w, 0.0)
-    sure_w = limits.limit_w[:count].copy()
-    sure_w[plan.node_row] = np.maximum(sure_w[plan.node_row], kit.sure_w * (1.0 - METER_ERROR))
-    sure_w -= np.minimum(known.other_w, most_w)
-    electrical = np.zeros(count, dtype=np.bool_)
-    electrical[plan.node_row] = True
-    electrical[plan.envelope_row] = True
-    electrical &= ~plan.single
-    room_w[:count][electrical] = np.maximum(sure_w, limits.room_w[:count])[electrical]
+    plan, room_w, at = kit.plan, np.full(len(limits.room_w), np.inf), kit.plan.shared_electrical
+    other_w, limit_w = known.other_w[at], limits.limit_w[at]
+    most_w = OTHER_MOST * plan.design_other_w[at] + np.minimum(other_w, 0.0)
+    of_node = at < plan.node_row.stop
+    limit_w[of_node] = np.maximum(limit_w[of_node], kit.sure_w[at[of_node]] * (1.0 - METER_ERROR))
+    room_w[at] = np.maximum(limit_w - np.minimum(other_w, most_w), limits.room_w[at])
     return room_w
 
 

@@ -40,15 +40,18 @@ class PointTable:
     def __init__(self, max_age_s: Floats) -> None:
         n = len(max_age_s)
         self.max_age_s = max_age_s
+        self._least_age_s = float(max_age_s.min(initial=np.inf))
         self.value: Floats = np.full(n, np.nan)
         self.quality: Qualities = np.full(n, Quality.NEVER, dtype=np.uint8)
         self.time_s: Floats = np.full(n, -np.inf)
 
     def put(self, slots: Ints | slice, value: Floats, quality: Qualities | int, time_s: Floats | float) -> None:
         """Store values; a NaN never counts as GOOD."""
-        given = np.asarray(quality, dtype=np.uint8)
+        given, unknown = np.asarray(quality, dtype=np.uint8), np.isnan(value)
         self.value[slots] = value
-        self.quality[slots] = np.where(np.isnan(value), np.maximum(given, np.uint8(Quality.BAD)), given)
+        if unknown.any():
+            given = np.where(unknown, np.maximum(given, np.uint8(Quality.BAD)), given)
+        self.quality[slots] = given
         self.time_s[slots] = time_s
 
     def rows(self, start: int, stop: int, points: int) -> tuple[Floats, Qualities, Floats]:
@@ -71,8 +74,10 @@ class PointTable:
         return self.value[slots], self._aged(slots, now_s)
 
     def _aged(self, slots: Ints | slice, now_s: float) -> Qualities:
-        quality = self.quality[slots].copy()
-        old = now_s - self.time_s[slots] > self.max_age_s[slots]
+        quality, time_s = self.quality[slots].copy(), self.time_s[slots]
+        if now_s - time_s.min(initial=np.inf) <= self._least_age_s:
+            return quality
+        old = now_s - time_s > self.max_age_s[slots]
         if old.any():
             quality[old & (quality < Quality.STALE)] = Quality.STALE
         return quality

@@ -27,7 +27,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from controller.kernels.fill_build import Curve, FillError, FillTopology, build_topology
+from controller.kernels.fill_build import Curve, FillError, FillTopology, build_topology, by_class
 from controller.kernels.fill_setup import BINDING, LEVEL, LOWEST
 from controller.kernels.fill_solve import BAD_RACK, BAD_ROW, TOO_LONG, levels, solve
 
@@ -82,7 +82,8 @@ def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
     """Exact progressive filling; FillError on arrays that do not fit, unknown values or too many steps."""
     racks, limit_w = _racks(topology, inputs), _ready(inputs.limit_w, np.float64)
     coef = topology.coef if inputs.coef is None else _ready(inputs.coef, np.float64)
-    classes = topology.gang_class if inputs.gang_class is None else np.asarray(inputs.gang_class, np.int32)
+    own = inputs.gang_class is None
+    classes = topology.gang_class if own else np.asarray(inputs.gang_class, np.int32)
     for name, got, expected in (
         ("gang_class", classes, topology.gang_class),
         ("coef", coef, topology.coef),
@@ -90,9 +91,7 @@ def fill(topology: FillTopology, inputs: FillInputs) -> FillResult:
     ):
         if got.shape != expected.shape:
             raise FillError(f"{name} has shape {got.shape}, not {expected.shape}")
-    order = np.argsort(classes, kind="stable")
-    steps = np.flatnonzero(np.diff(classes[order])) + 1
-    bounds = np.unique((0, *steps, len(classes))).astype(np.int32)  # no gangs, no class
+    order, bounds = topology.by_class if own else by_class(classes)
     with topology.lock:
         w = topology.work
         w.order[:] = order
@@ -137,6 +136,8 @@ def _racks(topology: FillTopology, inputs: FillInputs) -> tuple[Floats, Floats, 
 
 def _ready(array: ArrayLike, dtype: type[T]) -> NDArray[T]:
     """The array itself where it is of the type, contiguous and writeable, so that nothing is compiled again."""
+    if isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.carray:
+        return array
     return np.require(array, dtype, ["C", "A", "W"])
 
 

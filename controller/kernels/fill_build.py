@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -41,6 +42,11 @@ class FillTopology:
     knots: Floats
     work: Work = field(repr=False, compare=False)
     lock: Lock = field(repr=False, compare=False)
+
+    @cached_property
+    def by_class(self) -> tuple[Ints, Ints]:
+        """`by_class` of its own classes."""
+        return by_class(self.gang_class)
 
     def twin(self) -> "FillTopology":
         """The same structure with scratch and a guess of its own."""
@@ -90,6 +96,13 @@ def build_topology(
     work = Work(**{**structure, **indices}, **scratch)
     work.tally[ENTRIES] = size[entries].sum()
     return FillTopology(gang_class=classes, coef=a, work=work, lock=Lock(), **structure)
+
+
+def by_class(classes: Ints) -> tuple[Ints, Ints]:
+    """Gangs [G] by class, and where each class begins and the last ends."""
+    order = np.argsort(classes, kind="stable").astype(np.int32)
+    steps = np.flatnonzero(np.diff(classes[order])) + 1
+    return order, np.unique((0, *steps, len(classes))).astype(np.int32)  # no gangs, no class
 
 
 def _check(racks: Ints, n_gang: int, blocks: Ints, start: Ints, entries: Ints, a: Floats) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.kernels.fill import FillInputs, FillTopology, build_topology, fill, level_of
+from controller.kernels.rating import at_measured
 from controller.kernels.trip import advance, allowed, compile_curves, time_to_trip
 from controller.kernels.work import throughput
 from drivers.clock import Clock, RealClock
@@ -71,6 +72,31 @@ def _trip_test() -> str:
     ):
         if not np.allclose(got, expected, rtol=1e-9, atol=0.0):
             return f"trip curve of the known case: {name} is {got.tolist()}, not {expected}"
+    return _rating_test()
+
+
+def _rating_test() -> str:
+    """What is wrong with known ratings, or an empty text.
+
+    100 A in three phases at 0.9 of 400 V, power factor 0.8 and 25 % unbalance; 50 kVA that nobody measures, which
+    goes a fiftieth of the way to its worst case; 70 kW as they stand.
+    """
+    root3, nan = 3.0**0.5, np.nan
+    amps = (np.array([75.0, nan, 10.0]), np.array([45.0, nan, 10.0]), np.array([60.0, nan, 10.0]))
+    apparent_va = np.array([root3 * 360.0 * 60.0, nan, nan])
+    power = np.array([0.8 * apparent_va[0], nan, 1e3])
+    of_site = (np.full(3, root3), np.full(3, 400.0), np.array([100.0, 50e3, 70e3]))
+    unit = (np.array([True, False, False]), np.array([False, True, False]))
+    volt, below_w, base_w = np.array([360.0, nan, 400.0]), np.zeros(3), np.full(3, 1e3)
+    last_w = np.array([np.inf, 50e3, 80e3])
+    (a, b, c), (phase, volt_v, rating), (in_amps, in_va) = amps, of_site, unit
+    shown = at_measured(
+        volt, a, b, c, power, apparent_va, below_w, phase, volt_v, rating, in_amps, in_va, base_w, last_w, 0.9
+    )
+    got = np.asarray(shown)
+    expected = [root3 * 360.0 * 100.0 * 0.8 / 1.25, 50e3 - 0.02 * 5e3, 70e3]
+    if not np.allclose(got, expected, rtol=1e-9, atol=0.0):
+        return f"ratings of the known case: {got.tolist()}, not {expected}"
     return ""
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from controller.frames import Bools, Floats, Image, Ints
 from controller.plan import Plan
-from drivers.points import Quality
 
 LEAST_DUTY_PCT = 20.0  # a pump's slowest; below it the flow says nothing of what it could move
 
@@ -31,7 +30,7 @@ def begin(plan: Plan) -> CoolantState:
 
 def heat_w(plan: Plan, image: Image, last: CoolantState) -> tuple[Floats, Floats, CoolantState]:
     """Heat limits of CDUs [C, W] and loops [L, W]."""
-    duty = np.maximum(np.nan_to_num(_good(image, plan.cdu_pump_slot), nan=100.0), LEAST_DUTY_PCT)
+    duty = np.maximum(_or_full(_good(image, plan.cdu_pump_slot)), LEAST_DUTY_PCT)
     flow = _good(image, plan.cdu_flow_slot) * 100.0 / duty
     spread = np.maximum(plan.cdu_return_max_c - _good(image, plan.cdu_supply_slot), 0.0)
     carried = flow * plan.cdu_cp_w * spread
@@ -45,4 +44,9 @@ def heat_w(plan: Plan, image: Image, last: CoolantState) -> tuple[Floats, Floats
 
 
 def _good(image: Image, slots: Ints) -> Floats:
-    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD), image.value[slots], np.nan)
+    return image.good[slots]
+
+
+def _or_full(duty: Floats) -> Floats:
+    """A duty that is not known is taken to be full [%]."""
+    return duty if np.isfinite(duty).all() else np.nan_to_num(duty, nan=100.0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.frames import Bools, Floats
+from controller.frames import Bools, Floats, zeroed
 from controller.plan import Plan
 
 DEAD_VOLT_SHARE = 0.5  # of nominal: lower than any sag that a UPS or a power supply rides through
@@ -60,9 +60,11 @@ def watch(
     dt_s = max(now_s - last.last_s, 0.0)
     off = volt_v < DEAD_VOLT_SHARE * plan.volt_v
     gone = off & (last.before_w > LOADED_SHARE * plan.full_w) & (power_w < FALLEN_SHARE * last.before_w)
-    still_w = _still(plan, power_w, off, last.before_w, last)
-    lies = gone & ~last.dead & np.isfinite(still_w)
-    gone &= ~lies
+    lies = gone & ~last.dead
+    if lies.any():
+        still_w = _still(plan, power_w, off, last.before_w, last)
+        lies &= np.isfinite(still_w)
+        gone &= ~lies
     expected_w = np.where(witness_w > 0.0, BACK_WITNESS * witness_w, np.inf)
     carries = power_w > np.minimum(BACK_SHARE * last.before_w, expected_w)
     back_s = np.where((last.node | last.dead) & carries, last.back_s + dt_s, 0.0)
@@ -72,7 +74,7 @@ def watch(
     alight = volt_v >= DEAD_VOLT_SHARE * plan.volt_v  # a meter that falls silent says nothing
     dead = ((gone | (last.dead & ~alight)) & ~back) | (empty & off)
     node = _topmost(plan, dead | (last.node & ~back), dead) | _topmost(plan, empty, empty)
-    shown_w = np.where(lies, still_w, power_w)
+    shown_w = np.where(lies, still_w, power_w) if lies.any() else power_w
     alive = np.isfinite(power_w) & ~dead & ~node & (empty_s == 0.0)
     gain = 1.0 - np.exp(-dt_s / BEFORE_TAU_S)
     # at once upward: a load just taken over from another feed is there to be lost again
@@ -85,8 +87,8 @@ def watch(
 def _topmost(plan: Plan, marked: Bools, above: Bools) -> Bools:
     """Marked nodes whose parent is not one of `above` [N]; a parent's meter may show its loss after its children's."""
     out = marked.copy()
-    inner = plan.parent >= 0
-    out[inner] &= ~above[plan.parent[inner]]
+    if out.any():
+        out[plan.inner] &= ~above[plan.inner_parent]
     return out
 
 
@@ -94,7 +96,7 @@ def _empty(plan: Plan, power_w: Floats, off: Bools, witness_w: Floats, last: Los
     """Nodes that since the start have carried nothing of what hangs on them, by more than their own meter [N]."""
     nothing = (witness_w > LOADED_SHARE * plan.full_w) & (power_w < BACK_SHARE * witness_w) & (plan.case_of_node >= 0)
     nothing &= last.before_w <= LOADED_SHARE * plan.full_w
-    return nothing & np.isnan(_still(plan, power_w, off, witness_w, last))
+    return nothing & np.isnan(_still(plan, power_w, off, witness_w, last)) if nothing.any() else nothing
 
 
 def _still(plan: Plan, power_w: Floats, off: Bools, usual_w: Floats, last: LostState) -> Floats:
@@ -103,9 +105,8 @@ def _still(plan: Plan, power_w: Floats, off: Bools, usual_w: Floats, last: LostS
     Their parent's shows it beyond what its other children carry; of a feed, a child that no UPS carries shows its own.
     NaN: it has gone, or nothing else tells.
     """
-    inner = np.flatnonzero(plan.parent >= 0)
-    above, n = plan.parent[inner], len(plan.parent)
-    shown_w = np.nan_to_num(power_w[inner]) / plan.efficiency[inner]
+    inner, above, n = plan.inner, plan.inner_parent, len(plan.parent)
+    shown_w = zeroed(power_w[inner]) / plan.efficiency[inner]
     below_w = np.bincount(above, shown_w, minlength=n)
     silent = np.isnan(power_w[inner])
     unknown = np.bincount(above, silent, minlength=n)[above] - silent

@@ -13,7 +13,6 @@ import numpy as np
 from controller.frames import Floats, Image, Ints
 from controller.kernels.trip import TripTable, advance, allowed, compile_trip, time_to_trip
 from controller.plan import Plan
-from drivers.points import Quality
 
 DENIED = 1.03  # its children show more than this times its meter
 PAID_BACK = 0.25  # of the budget: below it an overload may begin again
@@ -79,18 +78,19 @@ def follow(
     """
     at = protections.counted
     shown = _native(plan, image, at)
-    power_w = _good(image, plan.node_slot.power[at])
+    power_w = image.good[plan.node_slot.power[at]]
     thought = load_w[at] / rating_w[at]  # the rows of nodes come first
     denied = image.below_w[at] > power_w * DENIED
     now = np.where(denied, np.fmax(shown, thought), np.where(np.isfinite(shown), shown, thought))
     blind = ~(np.isfinite(shown) | np.isfinite(power_w) | np.isfinite(image.summed_w[at]))
     most_w = np.where(np.isfinite(image.charge_w), image.charge_w, plan.max_w)
     charged = (image.rows.dot(most_w)[at] + other_w[at]) / rating_w[at]
-    now = np.where(blind, np.fmax(np.fmax(thought, charged), last.multiple[at]), now)
+    if blind.any():
+        now = np.where(blind, np.fmax(np.fmax(thought, charged), last.multiple[at]), now)
     multiple, peak = np.zeros(len(rating_w)), np.zeros(len(rating_w))
     multiple[at] = np.where(np.isnan(now), np.inf, now)
     load = np.fmax(multiple, last.multiple)
-    peak[at] = np.clip(charged, load[at], load[at] * (1.0 + SWING))
+    peak[at] = np.minimum(np.maximum(charged, load[at]), load[at] * (1.0 + SWING))
     return TripState(advance(protections.table, last.trip_used, peak, max(dt_s, 0.0)), multiple)
 
 
@@ -133,14 +133,10 @@ def _share(budget: float, used: Floats) -> Floats:
 
 def _native(plan: Plan, image: Image, at: Ints) -> Floats:
     """Measured load of nodes `at` as multiple of the derated rating, in its own unit; NaN where not measured."""
-    slot, unit = plan.node_slot, plan.rating_unit[at]
-    amps = _good(image, slot.current[at])
-    volt = _good(image, slot.volt[at]) * slot.volt_scale[at]
-    apparent = np.fmax(_good(image, slot.apparent[at]), plan.phase[at] * volt * amps.mean(axis=1))
-    power = _good(image, slot.power[at])
-    shown = np.where(unit == "A", amps.max(axis=1), np.where(unit == "VA", apparent, power))
+    slot = plan.node_slot
+    a, b, c = (image.good[slot.current[at, k]] for k in range(3))
+    volt = image.good[slot.volt[at]] * slot.volt_scale[at]
+    apparent = np.fmax(image.good[slot.apparent[at]], plan.phase[at] * volt * ((a + b + c) / 3.0))
+    worst_a, power = np.maximum(np.maximum(a, b), c), image.good[slot.power[at]]
+    shown = np.where(plan.in_amps[at], worst_a, np.where(plan.in_va[at], apparent, power))
     return np.asarray(np.abs(shown) / plan.rating[at])
-
-
-def _good(image: Image, slots: Ints) -> Floats:
-    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD), image.value[slots], np.nan)

@@ -6,49 +6,27 @@ site file's. The result follows a measured narrowing at once; a widening, and a 
 
 import numpy as np
 
-from controller.frames import Floats, Image, Ints
+from controller.frames import Floats, Image
+from controller.kernels.rating import UNBALANCE_WORST, VOLT_WORST, at_measured
 from controller.plan import Plan
-from drivers.points import Quality
-
-VOLT_WORST = 0.95  # of nominal: lower edge of normal service (ANSI C84.1 range A)
-UNBALANCE_WORST = 1.05  # worst phase over mean, three-phase power supplies evenly loaded
-DENIED = 1.03
-LIGHT_SHARE = 0.1  # below this load, measured power factor and unbalance say nothing
-SLOW_PER_CYCLE = 0.02  # of the way
 
 
 def nominal_w(plan: Plan) -> Floats:
     """Rating in W at worst voltage, power factor and unbalance [N]."""
-    worst_pf = plan.site.control.power_factor_worst
-    return _to_w(plan, VOLT_WORST, worst_pf, UNBALANCE_WORST)
+    pf = plan.site.control.power_factor_worst
+    amps_w = plan.phase * plan.volt_v * VOLT_WORST * plan.rating * pf / UNBALANCE_WORST
+    return np.where(plan.in_amps, amps_w, np.where(plan.in_va, plan.rating * pf, plan.rating))
 
 
 def rating_w(plan: Plan, image: Image, base_w: Floats, last_w: Floats) -> Floats:
     """Rating in W at the measured state [N]; `base_w` is nominal_w, `last_w` the previous answer (inf: none)."""
-    slot = plan.node_slot
-    volt, amps = _good(image, slot.volt) * slot.volt_scale, _good(image, slot.current)
-    power = _good(image, slot.power)
-    mean, worst = amps.mean(axis=1), amps.max(axis=1)
-    apparent = np.fmax(_good(image, slot.apparent), plan.phase * volt * mean)
-    denied = image.below_w > power * DENIED  # its children show more: its power factor says nothing either
-    loaded = (power > LIGHT_SHARE * base_w) & ~denied
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pf = np.where(loaded & (apparent > 0), power / apparent, np.nan)
-        unbalance = np.where(loaded & (mean > 0), worst / mean, np.nan)
-    pf = np.where(np.isfinite(pf), np.clip(pf, 0.5, 1.0), plan.site.control.power_factor_worst)
-    unbalance = np.where(np.isfinite(unbalance), np.clip(unbalance, 1.0, 3.0), UNBALANCE_WORST)
-    ratio = np.where(np.isfinite(volt), np.clip(volt / plan.volt_v, 0.5, 1.05), VOLT_WORST)
-    now = _to_w(plan, ratio, pf, unbalance)
-    before = np.where(np.isfinite(last_w), last_w, now)
-    slowly = before + (now - before) * SLOW_PER_CYCLE
-    measured = np.isfinite(power) & np.isfinite(volt)
-    return np.where(measured & (now <= before), now, slowly)
-
-
-def _to_w(plan: Plan, volt_share: Floats | float, pf: Floats | float, unbalance: Floats | float) -> Floats:
-    amps_w = plan.phase * plan.volt_v * volt_share * plan.rating * pf / unbalance
-    return np.where(plan.rating_unit == "A", amps_w, np.where(plan.rating_unit == "VA", plan.rating * pf, plan.rating))
-
-
-def _good(image: Image, slots: Ints) -> Floats:
-    return np.where((slots >= 0) & (image.quality[slots] == Quality.GOOD), image.value[slots], np.nan)
+    slot, good = plan.node_slot, image.good  # gathered arrays and a copy: for frozen ones it would be compiled again
+    a, b, c = (good[slot.current[:, k]] for k in range(3))
+    shown = (good[slot.volt] * slot.volt_scale, a, b, c, good[slot.power], good[slot.apparent], image.below_w.copy())
+    volt, a, b, c, power, apparent_va, below_w = shown
+    return np.asarray(
+        at_measured(
+            volt, a, b, c, power, apparent_va, below_w, plan.phase, plan.volt_v, plan.rating, plan.in_amps,
+            plan.in_va, base_w, last_w, plan.site.control.power_factor_worst,
+        )
+    )  # fmt: skip

@@ -43,7 +43,7 @@ def heat_w(plan: Plan, image: Image, carried_w: Floats, other_w: Floats, last: S
     """
     slots = plan.cdu_supply_slot
     known = (slots >= 0) & (image.quality[slots] == Quality.GOOD)
-    over_k = np.where(known, image.value[slots], np.nan) - (plan.site.control.supply_max_c - NEAR_K)
+    over_k = image.good[slots] - (plan.site.control.supply_max_c - NEAR_K)
     narrowed = np.isfinite(last.base_w)
     if not (narrowed.any() or (over_k > 0.0).any()):
         return SupplyState(last.base_w, last.taken, last.limit_w, image.now_s)

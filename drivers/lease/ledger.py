@@ -11,7 +11,7 @@ DEPTH = 48  # leases in flight per rack that are kept apart; older ones are merg
 
 
 class Ledger:
-    """Leases of one epoch for all racks. Every array is [racks], the rings are [DEPTH, racks].
+    """Leases of one epoch for all racks. Every array is [racks], the rings [DEPTH x racks].
 
     A lease can be accepted until one TTL after the heartbeat that it echoes was heard, and then lives one TTL
     and its decay. What may have been accepted and is not known to be superseded counts. `max_w` is nameplate,
@@ -38,10 +38,10 @@ class Ledger:
         self._odd_s: Floats = np.full(n, np.inf)  # since when beats are too far ahead to be the agent's
         self._dead_seq: Ints = np.zeros(n, dtype=np.int64)  # leases up to this one are superseded
         self._next: Ints = np.zeros(n, dtype=np.int64)
-        self._seq: Ints = np.zeros((DEPTH, n), dtype=np.int64)
-        self._cap_w: Floats = np.zeros((DEPTH, n))
-        self._safe_w: Floats = np.zeros((DEPTH, n))
-        self._until_s: Floats = np.full((DEPTH, n), -np.inf)
+        self._seq: Ints = np.zeros(DEPTH * n, dtype=np.int64)
+        self._cap_w: Floats = np.zeros(DEPTH * n)
+        self._safe_w: Floats = np.zeros(DEPTH * n)
+        self._until_s: Floats = np.full(DEPTH * n, -np.inf)
 
     @property
     def unknown_until_s(self) -> float:
@@ -109,24 +109,29 @@ class Ledger:
         return messages
 
     def _enter(self, racks: Ints, seq: Ints, cap_w: Ints, safe_w: Ints) -> None:
-        at = self._next[racks]
-        after = (at + 1) % DEPTH
-        self._merge(at, after, racks)
-        self._seq[at, racks] = seq
-        self._cap_w[at, racks] = cap_w
-        self._safe_w[at, racks] = safe_w
-        self._until_s[at, racks] = self.heard_s[racks] + 2.0 * self.ttl_s + self.decay_s
+        turn = self._next[racks]
+        after = (turn + 1) % DEPTH
+        at = self._place(turn, racks)
+        self._merge(at, self._place(after, racks), racks)
+        self._seq[at] = seq
+        self._cap_w[at] = cap_w
+        self._safe_w[at] = safe_w
+        self._until_s[at] = self.heard_s[racks] + 2.0 * self.ttl_s + self.decay_s
         self._next[racks] = after
         self.safe_w[racks] = np.maximum(self.safe_w[racks], safe_w)
 
     def _merge(self, old: Ints, young: Ints, racks: Ints) -> None:
         """Fold a live entry that is about to be overwritten into the next one, pessimistically."""
-        live = self._seq[old, racks] > self._dead_seq[racks]
+        live = self._seq[old] > self._dead_seq[racks]
         if not live.any():
             return
-        old, young, racks = old[live], young[live], racks[live]
+        old, young = old[live], young[live]
         for ring in (self._cap_w, self._safe_w, self._until_s):
-            ring[young, racks] = np.maximum(ring[young, racks], ring[old, racks])
+            ring[young] = np.maximum(ring[young], ring[old])
+
+    def _place(self, turn: Ints, racks: Ints) -> Ints:
+        """Place in the rings of a turn of each of some racks; a turn of all racks stands together."""
+        return turn * len(self.max_w) + racks
 
     def confirm(self, beat: Floats, epoch: Floats, seq: Floats, cap_w: Floats, time_s: Floats) -> Bools:
         """Enter the newest report of every rack (NaN: none), heard at `time_s` [s]; where it was news.
@@ -173,8 +178,8 @@ class Ledger:
         """Of `racks` that confirmed a lease, the safe cap they hold is that lease's or a later one's."""
         held, found = np.full(len(racks), -np.inf), np.zeros(len(racks), dtype=np.bool_)
         for some, at in self._newest(self._dead_seq, np.flatnonzero(racks)):
-            held[some] = np.maximum(held[some], self._safe_w[at, some])
-            found[some] |= self._seq[at, some] == self._dead_seq[some]
+            held[some] = np.maximum(held[some], self._safe_w[at])
+            found[some] |= self._seq[at] == self._dead_seq[some]
         self.safe_w[found] = held[found]
 
     def sent_w(self, now_s: float) -> Floats:
@@ -184,8 +189,8 @@ class Ledger:
         """
         sent: Floats = np.full(len(self.max_w), -np.inf)
         for some, at in self._newest(self._dead_seq + 1, np.arange(len(sent))):
-            cap_w = self._cap_w[at, some]
-            left = np.where(now_s < self._until_s[at, some], cap_w, np.minimum(cap_w, self._safe_w[at, some]))
+            cap_w = self._cap_w[at]
+            left = np.where(now_s < self._until_s[at], cap_w, np.minimum(cap_w, self._safe_w[at]))
             sent[some] = np.maximum(sent[some], left)
         return sent
 
@@ -194,12 +199,13 @@ class Ledger:
 
         Sequences fall from a rack's newest lease backwards, and few of the ring's are not superseded.
         """
-        at = self._next[racks]
+        turn, least = self._next[racks], least_seq[racks]
         for _ in range(DEPTH):
-            at = (at - 1) % DEPTH
-            young = self._seq[at, racks] >= least_seq[racks]
+            turn = (turn - 1) % DEPTH
+            at = self._place(turn, racks)
+            young = self._seq[at] >= least
             if not young.all():
-                racks, at = racks[young], at[young]
+                racks, turn, least, at = racks[young], turn[young], least[young], at[young]
             if not len(racks):
                 return
             yield racks, at
@@ -218,7 +224,8 @@ class Ledger:
         charge = np.fmax(confirmed_w, sent_w)
         ended = ~in_contact
         if ended.any():
-            ended &= ~((now_s < self._until_s) & (self._seq > self._dead_seq)).any(axis=0)
+            live = self._seq.reshape(DEPTH, -1) > self._dead_seq
+            ended &= ~((now_s < self._until_s.reshape(DEPTH, -1)) & live).any(axis=0)
         meter_confirms = measured_fresh & (measured <= self.safe_w)
         charge[ended] = np.where(meter_confirms, self.safe_w, self.max_w)[ended]
         if now_s < self.unknown_until_s:

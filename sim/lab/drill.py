@@ -18,7 +18,7 @@ from drivers.site.model import Site
 from sim.lab.branch import Answer, branches
 from sim.lab.lockstep import LockStep
 from sim.lab.losses import Element, disobey, sample
-from sim.lab.record import Record, Worked
+from sim.lab.record import Settling, Worked
 from sim.lab.tally import summary, violations
 from sim.plant.plant import Plant
 from sim.scenarios import load_scenario
@@ -80,7 +80,7 @@ def run_loss(
     `whole`: for `seconds` from the loss on, whatever happens.
     """
     rng = np.random.default_rng([seed, *element.id.encode()])
-    record = Record(lock.plant, lock.plan, frozenset({element.id}))
+    record = Settling(lock.plant, lock.plan, frozenset({element.id}))
     start_s = lock.plant.t_s
     seen: list[Frames] = []
     before_w = lock.plant.truth().cap_w
@@ -105,7 +105,7 @@ def run_loss(
     return asdict(element) | {"disobedient": disobedient} | record.summary() | _said(lock, before_w, seen)
 
 
-def _over(lock: LockStep, record: Record, element: Element, now_s: float, seconds: float) -> bool:
+def _over(lock: LockStep, record: Settling, element: Element, now_s: float, seconds: float) -> bool:
     """Nothing more will come of it."""
     if bool(lock.plant.elec.on_battery.any()) or (element.return_s is not None and now_s < element.return_s + LEAST_S):
         return False

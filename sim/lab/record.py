@@ -87,8 +87,6 @@ class Record:
         self._uncooled = np.zeros(len(plan.site.racks), dtype=bool)
         self._dark = np.zeros(len(plan.site.racks), dtype=bool)
         self._used, self._left_s = np.zeros(len(plan.site.nodes)), np.inf
-        self._status, self.event_s, self.quiet_s = b"", 0.0, 0.0
-        self._water_k: deque[Floats] = deque(maxlen=round(RISE_S / DT_S))
         self._site_w: list[float] = []
         self._caps_w: list[float] = []
         self._shed: dict[str, int] = {}
@@ -102,7 +100,7 @@ class Record:
         site_w = float(elec.out_w[plant.network.tree.is_feed].sum())
         self._envelope.take(np.array([site_w > self._site.control.envelope_w]), now_s)
         self._loop.take(thermal.loop_return_c > self._return_max_c, now_s)
-        flowing = thermal.cdu_flow_lpm > FLOW_LEAST * plant.network.hydraulics.cdu_flow_lpm
+        flowing = _flowing(plant)
         self._cdu.take((thermal.cdu_supply_c > self._supply_max_c) & flowing, now_s)
         self._uncooled |= ~flowing[plant.network.racks.cdu]
         self._dark |= plant.jobs.power_w <= 0.0
@@ -110,32 +108,14 @@ class Record:
         self._trip_s[tripped & ~self._tripped] = now_s
         self._tripped |= tripped
         closed = elec.in_service & self._unfaulted
-        self._used = np.maximum(self._used, np.where(closed, elec.heat, 0.0))
+        if elec.heat.any():
+            self._used = np.maximum(self._used, np.where(closed, elec.heat, 0.0))
         left_s = times_to_trip(plant.protections, elec.pull_w, elec.heat)
         self._left_s = min(self._left_s, float(left_s[closed].min(initial=np.inf)))
         self.worked.take(plant)
         self._site_w.append(site_w)
         if frames is not None:
             self._caps_w.append(float(frames.orders.cap_w.sum()))
-        self._rest(plant, now_s, bool(over.any()))
-        margins_k = (self._return_max_c - thermal.loop_return_c, self._supply_max_c - thermal.cdu_supply_c[flowing])
-        self._water_k.append(np.array([float(m.min(initial=np.inf)) for m in margins_k]))
-
-    def warming(self, seconds: float) -> bool:
-        """Whether the water would reach a limit within `seconds` if it went on as now, or is not known yet."""
-        if len(self._water_k) < round(RISE_S / DT_S):
-            return True
-        rise_k_s = (self._water_k[0] - self._water_k[-1]) / RISE_S
-        return bool((self._water_k[-1] <= rise_k_s * seconds).any())
-
-    def _rest(self, plant: Plant, now_s: float, over: bool) -> None:
-        """Note when a source last came or went, and since when all is at rest."""
-        status = plant.elec.live.tobytes() + plant.elec.on_battery.tobytes() + plant.elec.in_service.tobytes()
-        if status != self._status:
-            self._status, self.event_s = status, now_s
-        moving = len(self._caps_w) > 1 and abs(self._caps_w[-1] - self._caps_w[-2]) > QUIET_SHARE * self._caps_w[-2]
-        if over or moving or status != self._status or bool(plant.elec.on_battery.any()):
-            self.quiet_s = now_s
 
     @property
     def tripped(self) -> Bools:
@@ -220,6 +200,44 @@ class Record:
         return int(((plant.gpus.lost > 0) & ~self._dead & ~self._uncooled).sum())
 
 
+class Settling(Record):
+    """Sees beside all that when a source last came or went, and since when all is at rest, the water too."""
+
+    def __init__(self, plant: Plant, plan: Plan, lost: frozenset[str]) -> None:
+        super().__init__(plant, plan, lost)
+        self._status, self.event_s, self.quiet_s = b"", 0.0, 0.0
+        self._water_k: deque[Floats] = deque(maxlen=round(RISE_S / DT_S))
+
+    def take(self, plant: Plant, frames: Frames | None) -> None:
+        """As in Record."""
+        super().take(plant, frames)
+        self._rest(plant, plant.t_s - self._start_s)
+        thermal, flowing = plant.thermal, _flowing(plant)
+        margins_k = (self._return_max_c - thermal.loop_return_c, self._supply_max_c - thermal.cdu_supply_c[flowing])
+        self._water_k.append(np.array([float(m.min(initial=np.inf)) for m in margins_k]))
+
+    def warming(self, seconds: float) -> bool:
+        """Whether the water would reach a limit within `seconds` if it went on as now, or is not known yet."""
+        if len(self._water_k) < round(RISE_S / DT_S):
+            return True
+        rise_k_s = (self._water_k[0] - self._water_k[-1]) / RISE_S
+        return bool((self._water_k[-1] <= rise_k_s * seconds).any())
+
+    def _rest(self, plant: Plant, now_s: float) -> None:
+        status = plant.elec.live.tobytes() + plant.elec.on_battery.tobytes() + plant.elec.in_service.tobytes()
+        if status != self._status:
+            self._status, self.event_s = status, now_s
+        moving = len(self._caps_w) > 1 and abs(self._caps_w[-1] - self._caps_w[-2]) > QUIET_SHARE * self._caps_w[-2]
+        if self._over.on or moving or status != self._status or bool(plant.elec.on_battery.any()):
+            self.quiet_s = now_s
+
+
+def _flowing(plant: Plant) -> Bools:
+    """CDUs that move coolant [C]."""
+    flowing: Bools = plant.thermal.cdu_flow_lpm > FLOW_LEAST * plant.network.hydraulics.cdu_flow_lpm
+    return flowing
+
+
 class _Spells:
     """Longest unbroken time that each of some conditions has held, and when it last did."""
 
@@ -227,8 +245,12 @@ class _Spells:
         self._run_s = np.zeros(n)
         self.longest_s = np.zeros(n)
         self.last_s = np.zeros(n)
+        self.on = False  # any of them, now
 
     def take(self, on: Bools, now_s: float) -> None:
+        was, self.on = self.on, bool(on.any())
+        if not (was or self.on):
+            return
         self._run_s = np.where(on, self._run_s + DT_S, 0.0)
         self.longest_s = np.maximum(self.longest_s, self._run_s)
         self.last_s[on] = now_s

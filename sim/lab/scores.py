@@ -45,6 +45,7 @@ class Scores:
         self._dead_before = int((plant.gpus.lost > 0).sum())
         self._caps_w = plant.agents.holder.in_force_w.copy()
         self._steps, self._moves = 0, 0
+        self._counted = (0.0, 0.0)  # work done and asked, at the last step
         self._site_j = self._it_j = self._due_j = self._over_w = 0.0
         self._over_s = self._throttled_s = self._shed_s = 0.0
         self._missed = self._asked = 0.0
@@ -56,8 +57,6 @@ class Scores:
 
     def take(self, plant: Plant, frames: Frames | None) -> None:
         """One step of the plant."""
-        worked = self._record.worked
-        done, asked = float(worked.done.sum()), float(worked.asked.sum())
         self._record.take(plant, frames)
         site_w, due_w = float(plant.elec.out_w[self._feed].sum()), self._incidents.due_w()
         self._site_j += site_w * DT_S
@@ -70,8 +69,10 @@ class Scores:
         if self._incidents.asked_w is not None and site_w > self._incidents.asked_w:
             self._asked_over_s = plant.t_s
         self._peak_w, self._sum_w = max(self._peak_w, site_w), self._sum_w + site_w
-        self._work += float(worked.done.sum()) - done
-        self._due += float(worked.asked.sum()) - asked
+        worked, before = self._record.worked, self._counted
+        self._counted = float(worked.done.sum()), float(worked.asked.sum())
+        self._work += self._counted[0] - before[0]
+        self._due += self._counted[1] - before[1]
         self._steps += 1
         if self._steps % LOOKS == 0:
             self._second(plant, due_w)

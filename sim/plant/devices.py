@@ -169,7 +169,7 @@ class Sensors:
             return self._flat
         was, self._read_at = max(self._read_at, 0), step
         self._readings.refresh()
-        flat, dials = np.full(len(self._flat), np.nan), self._dials
+        flat, dials = np.empty(len(self._flat)), self._dials
         columns = [self._readings.of(*column) for column in dials.columns]
         np.concatenate((*columns, np.zeros(0)), out=dials.value)
         drawn = self._rng.standard_normal(dials.draws)
@@ -179,8 +179,8 @@ class Sensors:
                 self._spoil(rows, rows.slab.view(flat), DT_S * step, DT_S * (step - was))
         for name, told in (("agent", agents), ("gpu", gpus)):
             slab = self._inventory.slab(name)
-            if slab is not None and told is not None:
-                slab.view(flat)[:] = told
+            if slab is not None:
+                slab.view(flat)[:] = np.nan if told is None else told
         flat.flags.writeable = False
         self._flat = flat
         return flat

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controller import estimate, limits
 from controller.frames import Estimate, Floats, Image, Limits, Requests
+from controller.kernels.rating import SLOW_PER_CYCLE
 from controller.policies import coolant, grid, rating, supply
 from drivers.site.cooling import COOLANTS
 
@@ -65,7 +66,7 @@ def test_a_rating_narrows_at_once_and_widens_slowly(b: Bench) -> None:
     last = rating.rating_w(b.plan, narrow, base, last)
     assert last[at] == pytest.approx(160e3)
     once = rating.rating_w(b.plan, wide, base, last)[at]
-    assert 160e3 < once <= 160e3 + rating.SLOW_PER_CYCLE * 40e3 + 1.0
+    assert 160e3 < once <= 160e3 + SLOW_PER_CYCLE * 40e3 + 1.0
 
 
 def test_a_lost_meter_narrows_slowly(b: Bench) -> None:
@@ -76,7 +77,7 @@ def test_a_lost_meter_narrows_slowly(b: Bench) -> None:
     dark = b.image(readings(b), bad=[("u1", "power_w"), ("u1", "volt_l1_v")])
     once = rating.rating_w(b.plan, dark, base, good)[at]
     assert good[at] == pytest.approx(200e3)
-    assert once >= good[at] - rating.SLOW_PER_CYCLE * 0.1 * 200e3
+    assert once >= good[at] - SLOW_PER_CYCLE * 0.1 * 200e3
     last = good
     for _ in range(400):
         last = rating.rating_w(b.plan, dark, base, last)
