@@ -1,4 +1,4 @@
-"""`headroom run` and the operator's acts; the work is imported inside each command so that --help is instant."""
+"""`headroom run`, its console and the operator's acts; the work is imported inside each command: --help is instant."""
 
 import getpass
 from pathlib import Path
@@ -6,7 +6,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from controller.console import cli as console
+
 app = typer.Typer()
+app.add_typer(console.app)
 
 SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
 STATE = Annotated[Path | None, typer.Option("--state", help="State directory; default: ~/.local/state/headroom.")]
@@ -24,9 +27,18 @@ def run(
     stop_within: Annotated[
         float, typer.Option("--stop-within", metavar="SECONDS", help="Longest ramp to the safe caps at a stop.")
     ] = 60.0,
+    listen: console.LISTEN = console.HERE,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Without the operator's console.")] = False,
+    tls_cert: console.CERT = None,
+    tls_key: console.KEY = None,
+    behind_proxy: console.PROXY = False,
 ) -> None:
-    """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second."""
-    from controller import view
+    """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second; and its console."""
+    from contextlib import ExitStack
+
+    from controller import acts, view
+    from controller.console.child import Child
+    from controller.console.serve import ConsoleError
     from controller.frames import Mode
     from controller.service import ServiceError
     from controller.service import run as run_service
@@ -35,10 +47,30 @@ def run(
     from drivers.site.problems import SiteError
 
     try:
-        with view.log_lines(), view.sink(as_json) as sink:
-            run_service(resolve_site(site), RealClock(), Mode.SHADOW if shadow else Mode.LIVE, sink, state, stop_within)
-    except (SiteError, ServiceError) as error:
+        found, note = resolve_site(site), ""
+        with ExitStack() as stack:
+            if not no_console:
+                note = console.welcome(
+                    acts.state_dir(found, state), console.where(listen, tls_cert, tls_key, behind_proxy)
+                )
+                args = _console_args(site, state, listen, tls_cert, tls_key, behind_proxy)
+                stack.enter_context(Child("console", *args))
+            stack.enter_context(view.log_lines())
+            sink = stack.enter_context(view.sink(as_json, note))
+            run_service(found, RealClock(), Mode.SHADOW if shadow else Mode.LIVE, sink, state, stop_within)
+    except (SiteError, ServiceError, ConsoleError) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"state directory {error.filename}: {error.strerror}; give another with --state")
+
+
+def _console_args(
+    site: str, state: Path | None, listen: str, cert: Path | None, key: Path | None, behind_proxy: bool
+) -> list[str]:
+    """The console's command line, as `run` was told."""
+    named = {"--state": state, "--tls-cert": cert, "--tls-key": key}
+    given = [part for name, value in named.items() if value is not None for part in (name, str(value))]
+    return [site, "--listen", listen, *given, *["--behind-proxy"] * behind_proxy]
 
 
 @app.command("envelope")

@@ -16,13 +16,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from controller import answers, cycle, feed
+from controller import answers, cycle, feed, picture, schedule, sheet
 from controller.acts import Acts, next_epoch, state_dir
 from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
+from controller.tap import Tap
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
@@ -87,6 +88,7 @@ class Service:
         self._prepare = Prepare(self._plan)
         self._watch, self._look_s, self._called = Watch(self._plan), -np.inf, False
         self._ask = Ask(folder, self._answer)
+        self._layout, self._tap = picture.Layout(self._plan), Tap(folder, lambda: sheet.pack(self._plan))
         self.stop = asyncio.Event()
 
     async def run(self, leave_s: float = LEAVE_S) -> None:
@@ -95,6 +97,7 @@ class Service:
         gc.freeze()
         await self._building.start()
         await self._ask.start()
+        await self._tap.start()
         notify("READY=1")
         due_s = self._clock.now_s()
         leave_by_s = np.inf
@@ -112,6 +115,7 @@ class Service:
         finally:
             notify("STOPPING=1")
             await self._ask.stop()
+            await self._tap.stop()
             await self._building.stop()
 
     async def _wait(self, due_s: float) -> None:
@@ -144,7 +148,8 @@ class Service:
         at = self._prepare.newest
         if at is None:
             raise answers.AskError("no cycle has finished yet: ask again in some seconds")
-        world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, self._acts.said)
+        said, asked = self._acts.said, self._acts.requests
+        world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, said, asked=asked)
         return answers.answer(world, question)
 
     def _next_due(self, due_s: float) -> float:
@@ -192,6 +197,7 @@ class Service:
             self._refusals, self._refused_s = self._acts.refusals, now_s
         if now_s - self._refused_s < REFUSED_S:
             said.append(f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}")
+        requests = schedule.due(self._plan.site, requests, self._clock.wall_ms())
         return replace(requests, mode=self._mode(requests.mode))
 
     def _mode(self, asked: Mode) -> Mode:
@@ -207,7 +213,10 @@ class Service:
         try:
             links = self._building.health()
             outranked = int(self._state.ledger.outranked.sum())
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest))
+            frame = feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest)
+            self._sink(frame)
+            head = frame | {"wall_ms": self._clock.wall_ms()}
+            self._tap.put(lambda: picture.pack(self._plan, self._layout, frames, head))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

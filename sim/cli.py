@@ -16,6 +16,9 @@ def sim(
     speed: Annotated[float, typer.Option(min=0.1, max=20.0, help="Plant seconds per second.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object of the truth every second.")] = False,
+    control: Annotated[
+        Path | None, typer.Option(metavar="SOCKET", help="Local socket on which scenarios can be started.")
+    ] = None,
 ) -> None:
     """Run a simulated plant behind real Modbus TCP and MQTT, until Ctrl-C."""
     import asyncio
@@ -35,7 +38,7 @@ def sim(
         plan = resolve_site(site), load_scenario(scenario)
         _warn(untaken(plan[1]))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json))
+            runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json, control=control))
     except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
         typer.echo(str(error.strerror if isinstance(error, PortTakenError) else error), err=True)
         raise typer.Exit(1) from error
@@ -50,10 +53,14 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT|none", help="Where the operator's console listens.")
+    ] = "127.0.0.1:8600",
 ) -> None:
-    """Broker, plant and controller together, live; a summary by the plant's own truth at the end."""
+    """Broker, plant, controller and console together, live; a summary by the plant's own truth at the end."""
     import json
 
+    from controller.console.serve import ConsoleError
     from drivers.site.problems import SiteError
     from sim.lab.broker import BrokerError
     from sim.lab.demo import DemoError, run_demo
@@ -61,8 +68,8 @@ def demo(
 
     try:
         _warn(untaken(load_scenario(scenario)))
-        summary = run_demo(site, scenario, seed, for_s, as_json)
-    except (SiteError, ScenarioError, BrokerError, DemoError) as error:
+        summary = run_demo(site, scenario, seed, for_s, as_json, listen)
+    except (SiteError, ScenarioError, BrokerError, DemoError, ConsoleError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
