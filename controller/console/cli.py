@@ -47,7 +47,7 @@ def console(
         found = resolve_site(site)
         folder = state_dir(found, state)
         at = where(listen, tls_cert, tls_key, behind_proxy)
-        typer.echo(welcome(folder, at), err=True)
+        typer.echo(welcome(folder, at))
         serve(found, folder, at, plant)
     except (SiteError, ConsoleError) as error:
         _fail(str(error))

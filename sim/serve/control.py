@@ -97,6 +97,6 @@ def happening(scenario: Scenario) -> list[PlantEvent]:
 
 @cache
 def _listed() -> list[dict[str, str]]:
-    """Packaged scenarios in which something befalls the plant itself."""
+    """Packaged scenarios in which something befalls the plant itself, not what controls it."""
     found = (load_scenario(name) for name in scenario_names())
-    return [{"name": s.name, "title": s.title} for s in found if happening(s)]
+    return [{"name": s.name, "title": s.title} for s in found if happening(s) and not s.needs_lab]
