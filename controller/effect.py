@@ -15,6 +15,7 @@ from controller.cycle import State
 from controller.frames import Bools, Floats, Frames, Limits, Mode, Requests
 from controller.plan import Plan
 from controller.policies.grid import METER_ERROR
+from controller.priorities import with_priorities
 from controller.whatif import Solved
 from controller.words import count, duration, power, row_text
 
@@ -31,7 +32,7 @@ def effect(plan: Plan, frames: Frames, state: State, asked: Requests, act: Mappi
     bounds, allocate = _limits(plan, frames.limits, after, act), state.allocate
     then_plan = plan
     if kind == "priority":
-        then_plan = replace(plan, gang_class=_classes(plan, dict(after.priority)))
+        then_plan = with_priorities(plan, dict(after.priority))
         allocate = replace(allocate, structure=problem.compile_structure(then_plan))
     now = whatif.solve(plan, frames.estimate, frames.limits, state.allocate)
     then = whatif.solve(then_plan, frames.estimate, bounds, allocate)
@@ -54,15 +55,6 @@ def _limits(plan: Plan, now: Limits, after: Requests, act: Mapping[str, Any]) ->
 def _marked(plan: Plan, racks: frozenset[str]) -> Bools:
     out = np.zeros(len(plan.max_w), dtype=np.bool_)
     out[[plan.site.rack_index[r] for r in racks]] = True
-    return out
-
-
-def _classes(plan: Plan, priority: Mapping[str, int]) -> Any:
-    """Class of each gang [G] with some jobs' priorities in place of the site file's."""
-    out = plan.gang_class.copy()
-    for rack, gang in zip(plan.site.racks, plan.gang_of.tolist(), strict=True):
-        if rack.job in priority:
-            out[gang] = priority[rack.job]
     return out
 
 

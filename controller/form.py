@@ -55,6 +55,8 @@ def split(data: bytes) -> tuple[dict[str, Any], dict[str, Floats]]:
     if data[:4] != MAGIC or len(data) < 8:
         raise ValueError("not a picture")
     begin = 8 + struct.unpack_from("<I", data, 4)[0]
+    if begin > len(data):
+        raise ValueError("a picture that is cut off")
     head = json.loads(data[8:begin])
     arrays = {}
     for name, (kind, offset, count, scale) in head["arrays"].items():

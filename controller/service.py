@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from controller import answers, cycle, feed, picture, schedule, sheet
+from controller import answers, cycle, feed, picture, priorities, schedule, sheet
 from controller.acts import Acts, next_epoch, state_dir
 from controller.ask import Ask
 from controller.frames import Frames, Mode, Requests
@@ -81,6 +81,7 @@ class Service:
         self._acts = Acts(folder, site, mode)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         self._shadow = mode == Mode.SHADOW
+        self._priority: tuple[tuple[str, int], ...] = ()
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._refusals = 0
         self._refused_s = -np.inf
@@ -166,6 +167,7 @@ class Service:
         said: list[str] = []
         requests = self._requests(began_s, said)
         try:
+            self._adopt(requests)
             shot = self._building.snapshot(began_s)
             sets = self._prepare.latest.sets
             ready = sets.of_loss if sets and began_s - sets.at_s < SETS_OLD_S else cycle.NOTHING
@@ -199,6 +201,15 @@ class Service:
             said.append(f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}")
         requests = schedule.due(self._plan.site, requests, self._clock.wall_ms())
         return replace(requests, mode=self._mode(requests.mode))
+
+    def _adopt(self, requests: Requests) -> None:
+        """Other priorities than before are another plan; the stages go on by it."""
+        if requests.priority == self._priority:
+            return
+        self._priority = requests.priority
+        self._plan = priorities.with_priorities(self._plan, dict(requests.priority))
+        priorities.adopt(self._plan, self._state)
+        self._prepare.adopt(self._plan)
 
     def _mode(self, asked: Mode) -> Mode:
         """Started as shadow, nothing else; leases that are held are given back before anything falls silent."""

@@ -42,9 +42,10 @@ class Tap:
             self._server.close()
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
-        for writer in self._readers:
+        readers, self._readers = self._readers, set()
+        for writer in readers:
             writer.transport.abort()
-        self._readers.clear()
+        await asyncio.gather(*(writer.wait_closed() for writer in readers), return_exceptions=True)
 
     def put(self, picture: Callable[[], bytes]) -> None:
         """Send one picture to whoever reads."""

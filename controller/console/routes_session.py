@@ -16,7 +16,8 @@ Name = Annotated[str, Field(min_length=1, max_length=32)]
 Password = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
-    for code, text in ((401, "Nobody known is asking"), (403, "Not with this role"), (404, "There is no such thing"),
+    for code, text in ((400, "The body cannot be read"), (413, "The body is too long"),
+                       (401, "Nobody known is asking"), (403, "Not with this role"), (404, "There is no such thing"),
                        (409, "It cannot be done"), (422, "It makes no sense"), (429, "Too many tries"),
                        (503, "The controller or plant does not answer"))
 }  # fmt: skip
@@ -24,7 +25,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What a route answers beside its good answer, for the description of the API."""
-    return {code: ERRORS[code] for code in codes}
+    return {code: ERRORS[code] for code in (400, *codes, 413)}
 
 
 class _In(BaseModel):

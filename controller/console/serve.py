@@ -7,7 +7,7 @@ from pathlib import Path
 import uvicorn
 
 from controller.console.app import build
-from controller.console.desk import desk
+from controller.console.desk import Desk, desk
 from drivers.clock import RealClock
 from drivers.site.model import Site
 
@@ -58,9 +58,17 @@ def _loopback(host: str) -> bool:
 def serve(site: Site, folder: Path, where: Where, plant: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM; ConsoleError where it cannot listen."""
     where.check()
-    app = build(desk(site, folder, RealClock(), plant, secure=where.cert is not None or where.plain))
-    config = uvicorn.Config(
-        app,
+    secure = where.cert is not None or where.plain
+    try:
+        uvicorn.Server(config(desk(site, folder, RealClock(), plant, secure=secure), where)).run()
+    except SystemExit as error:
+        raise ConsoleError(f"the console cannot listen on {where.url}: is the port taken?") from error
+
+
+def config(at: Desk, where: Where) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        build(at),
         host=where.host,
         port=where.port,
         loop="uvloop",
@@ -78,7 +86,3 @@ def serve(site: Site, folder: Path, where: Where, plant: Path | None = None) -> 
         timeout_graceful_shutdown=2,
         limit_concurrency=500,
     )
-    try:
-        uvicorn.Server(config).run()
-    except SystemExit as error:
-        raise ConsoleError(f"the console cannot listen on {where.url}: is the port taken?") from error
