@@ -45,7 +45,7 @@ def _limits(plan: Plan, now: Limits, after: Requests, act: Mapping[str, Any]) ->
     if act["act"] in ("envelope", "curtail", "cancel"):
         site_w, row = plan.site.control.envelope_w, plan.envelope_row
         wanted = [x for x in (after.envelope_w, float(act["mw"]) * 1e6 if act["act"] == "curtail" else None) if x]
-        to_w = min(site_w, *wanted) * (1.0 - METER_ERROR)
+        to_w = min([site_w, *wanted]) * (1.0 - METER_ERROR)
         room_w[row] = max(room_w[row] + to_w - limit_w[row], 0.0)
         limit_w[row] = to_w
     parked = _marked(plan, after.parked)

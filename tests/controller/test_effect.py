@@ -7,7 +7,7 @@ from helpers_console import Cycles, hall
 
 from controller import answers, priorities
 from controller.answers import AskError
-from controller.frames import Requests
+from controller.frames import Curtailment, Requests
 
 pytestmark = pytest.mark.usefixtures("warm_kernels")
 
@@ -63,6 +63,14 @@ def test_a_higher_class_is_served_first(cycles: Cycles) -> None:
     assert set(plan.gang_class[plan.gang_of[of]]) == {0}
     back = priorities.with_priorities(plan, {})
     assert (back.gang_class == cycles.plan.gang_class).all()
+
+
+def test_a_cancelled_curtailment_gives_the_sites_own_envelope_back(cycles: Cycles) -> None:
+    planned = Requests(curtailments=(Curtailment("c1", 4.2e6, 1, 2),))
+    own_w = cycles.site.control.envelope_w
+    assert told(cycles, {"act": "cancel", "plan": "c1"}, planned)["envelope_w"] == pytest.approx(own_w)
+    curtailed = Requests(envelope_w=4.5e6)
+    assert told(cycles, {"act": "envelope", "mw": None}, curtailed)["envelope_w"] == pytest.approx(own_w)
 
 
 def test_silence_says_what_it_costs_to_get_there(cycles: Cycles) -> None:

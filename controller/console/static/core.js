@@ -148,6 +148,7 @@ export function row(number) {
 export const words = (name) => String(name).replaceAll("_", " ");
 const ROW = 1, FLOOR = 7;
 export function why(rack) {
+  if (!state.head) return { text: "", href: "" };
   const reason = state.arrays.rack_reason.raw[rack];
   const at = row(state.arrays.rack_row.raw[rack]);
   if ((reason === ROW || reason === FLOOR) && at.text) return at;

@@ -76,6 +76,7 @@ export class RackMap {
     canvas.addEventListener("mouseleave", (e) => { this.at = -1; hover(-1, e); this.again(); });
     canvas.addEventListener("click", (e) => { const i = this.find(e); if (i >= 0) pick(i); });
     canvas.addEventListener("keydown", (e) => {
+      if (!this.cells.length) return; // nothing is drawn yet
       const by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
       if (by) this.at = Math.max(0, Math.min(sheet.racks.id.length - 1, this.at + by));
       else if (e.key === "ArrowDown" || e.key === "ArrowUp") this.at = this.beside(e.key === "ArrowDown" ? 1 : -1);
@@ -99,7 +100,8 @@ export class RackMap {
     const across = Math.min(this.halls.length, width > 1000 ? 4 : width > 600 ? 3 : 2);
     const gap = 14, title = 18, block = (width - gap * (across - 1)) / across;
     const cw = block / this.longest, tallest = Math.max(...this.halls.map(([, rows]) => rows.length));
-    const ch = Math.max(6, Math.min(this.halls.length === 1 ? 34 : 12, cw * 0.8));
+    const lines = Math.ceil(this.halls.length / across) * tallest, seen = (innerHeight - 240) / lines; // all of it at a glance
+    const ch = Math.max(6, Math.min(this.halls.length === 1 ? 34 : 12, cw * 0.8, width > 600 ? seen : Infinity));
     this.cells = new Array(this.sheet.racks.id.length);
     this.titles = [];
     let y = 0;

@@ -49,10 +49,11 @@ export function open(page) {
       set(of, head.envelope_by || "the site's own envelope");
       set(room, left >= 0 ? `${power(left)} of headroom` : `${power(-left)} above the envelope`, left < -0.005 * head.envelope_w ? "bad" : "");
       limits.replaceChildren(...limitWords(head));
-      const ahead = forecast(past.load_w, now);
+      const limit = plan(head, planned.list, now);
+      const ahead = forecast(past.load_w, now, limit);
       trend(plot, [
         { values: past.demand_w.map(([t, v]) => [t, v + head.other_w]), tone: "grey", thick: 1 },
-        { values: [...past.envelope_w, ...plan(head, planned.list, now)], tone: "limit", step: true, dash: [8, 3], thick: 2 },
+        { values: [...past.envelope_w, ...limit], tone: "limit", step: true, dash: [8, 3], thick: 2 },
         { values: past.load_w, tone: "value" }, { values: ahead, tone: "value", dash: [4, 4] },
       ], { from: Math.max(now - PAST_S, Math.min(past.load_w[0][0], now - SLOPE_S)), to: now + AHEAD_S, now });
       for (const [i, bar, w, rest] of bars) {
@@ -84,14 +85,14 @@ function limitWords(head) {
     ...found.map(([text, n]) => el("p", { class: "dim" }, `${n} × ${text}`))];
 }
 
-// A straight line through the last minute and a half; never a promise, so it is dashed.
-function forecast(load, now) {
+// A straight line through the last minute and a half, held by the envelope to come; never a promise, so it is dashed.
+function forecast(load, now, limit) {
   const points = load.filter(([t, v]) => t > now - SLOPE_S && known(v));
   if (points.length < 20) return [];
   const n = points.length, mt = points.reduce((s, [t]) => s + t, 0) / n, mv = points.reduce((s, [, v]) => s + v, 0) / n;
   const slope = points.reduce((s, [t, v]) => s + (t - mt) * (v - mv), 0) / points.reduce((s, [t]) => s + (t - mt) ** 2, 1e-9);
   const last = points[n - 1][1];
-  return [0, 1, 2, 3, 4, 5].map((k) => [now + (k * AHEAD_S) / 5, last + (slope * k * AHEAD_S) / 5 * (1 - 0.08 * k)]);
+  return limit.map(([t, most]) => [t, Math.min(last + slope * (t - now), Math.max(most, last))]);
 }
 
 function plan(head, curtailments, now) {
