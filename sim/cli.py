@@ -234,16 +234,18 @@ def year_(
 @app.command("bench")
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="allocate|cycle|plant|security|wires|all", help="What to measure.")
+        str, typer.Argument(metavar="allocate|console|cycle|plant|security|wires|all", help="What to measure.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Measure beside a peer in the same run: the allocation beside HiGHS, a cycle with and without the background work,
-    the plant over a simulated day, kinds of security beside each other, the reader beside pymodbus's client."""
+    """Measure beside a peer in the same run: the allocation beside HiGHS, the console with 20 browsers and without, a
+    cycle with and without the background work, the plant over a simulated day, kinds of security beside each other,
+    the reader beside pymodbus's client."""
     import json
     from collections.abc import Callable
 
     from sim.lab.bench.allocate import bench_allocate
+    from sim.lab.bench.console import bench_console
     from sim.lab.bench.cycle import bench_cycle
     from sim.lab.bench.plant import bench_plant
     from sim.lab.bench.security import bench_security
@@ -252,6 +254,7 @@ def bench(
     say = partial(typer.echo, err=True)
     benches: dict[str, Callable[[], dict[str, Any]]] = {
         "allocate": partial(bench_allocate, say),
+        "console": partial(bench_console, say),
         "cycle": partial(bench_cycle, say),
         "plant": partial(bench_plant, say),
         "security": partial(bench_security, say),

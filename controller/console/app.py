@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -39,11 +39,11 @@ def build(desk: Desk) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        link = asyncio.ensure_future(desk.link.run())
+        tasks = [asyncio.ensure_future(x) for x in (desk.link.run(), desk.lag.run(desk.clock))]
         yield
-        link.cancel()
-        with suppress(asyncio.CancelledError):
-            await link
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(
         title="Headroom", version="1", description=ABOUT, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",

@@ -8,6 +8,7 @@ from controller.acts import Acts
 from controller.console.accounts import Accounts
 from controller.console.asker import Asker
 from controller.console.intake import Intake
+from controller.console.lag import Lag
 from controller.console.link import Link
 from controller.console.plant import PlantLine
 from controller.console.sessions import Sessions, Throttle
@@ -35,6 +36,7 @@ class Desk:
     throttle: Throttle = field(default_factory=Throttle)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HASHES))
     browsers: int = 0
+    lag: Lag = field(default_factory=Lag)
 
     @property
     def cookie(self) -> str:

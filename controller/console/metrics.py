@@ -49,6 +49,7 @@ class Newest:
         desk, head = self._desk, self._desk.link.head
         yield GaugeMetricFamily("headroom_up", "A controller runs and its last cycle is fresh", not stale(desk))
         yield GaugeMetricFamily("headroom_console_browsers", "Browsers that get pictures", desk.browsers)
+        yield GaugeMetricFamily("headroom_console_loop_lag_p99_seconds", "Lag of the console's loop", desk.lag.p99_s)
         if not head:
             return
         yield GaugeMetricFamily("headroom_picture_age_seconds", "Age of the newest cycle", desk.link.age_s)
@@ -59,13 +60,16 @@ class Newest:
             if head.get(key) is not None:
                 yield CounterMetricFamily(name, text, head[key])
         yield from _labelled(head)
+        yield _gauge(
+            "headroom_capped_racks", "Capped racks by the kind of what holds them", "reason",
+            _kinds(head["reasons"], set(desk.link.sheet.get("reasons", {}).values())),
+        )  # fmt: skip
 
 
 def _labelled(head: dict[str, Any]) -> Iterator[Metric]:
     yield _gauge("headroom_mode", "The controller's mode, 1 for the one in force", "mode",
                  {m: float(head["mode"] == m) for m in ("off", "shadow", "hold", "live")})  # fmt: skip
     yield _gauge("headroom_points", "Points by quality", "quality", head["points"])
-    yield _gauge("headroom_capped_racks", "Capped racks by what holds them", "reason", head["reasons"])
     for name, text, key in (
         ("headroom_feed_load_watts", "Load of each feed", "load_w"),
         ("headroom_feed_limit_watts", "Limit of each feed", "limit_w"),
@@ -84,6 +88,15 @@ def _labelled(head: dict[str, Any]) -> Iterator[Metric]:
         yield GaugeMetricFamily("headroom_losses_not_secured", "Of them not secured", security["not_secured"])
     shed = head["shed"]
     yield GaugeMetricFamily("headroom_racks_shed", "Racks that are shed", shed["racks"] if shed else 0)
+
+
+def _kinds(reasons: dict[str, int], words: set[str]) -> dict[str, int]:
+    """Capped racks by the kind of limit, so that there are few series, whatever limits the site has."""
+    out: dict[str, int] = {}
+    for text, racks in reasons.items():
+        kind = text if text in words else text.split(" ")[0] + " after a loss" * (" after loss of " in text)
+        out[kind] = out.get(kind, 0) + racks
+    return out
 
 
 def _gauge(name: str, text: str, label: str, values: dict[str, Any]) -> Metric:

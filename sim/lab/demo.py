@@ -123,12 +123,12 @@ class _Demo:
         while True:
             log = self._folder / f"{what}.log"
             with log.open("ab") as errors:  # what an earlier one said before it died stays
-                process = await _spawn(args, errors)
+                process = await spawn(args, errors)
             try:
                 await self._read(process, take)
                 await process.wait()
             finally:
-                await _end(process)
+                await end(process)
             text = log.read_text(errors="replace").strip()[-2000:]
             if not restart or not self._cycling.is_set():
                 raise DemoError(f"the {what} stopped: {text or process.returncode}")
@@ -151,7 +151,7 @@ class _Demo:
         self._show(frame, self._truth)
 
 
-async def _spawn(args: tuple[str, ...], errors: IO[bytes]) -> asyncio.subprocess.Process:
+async def spawn(args: tuple[str, ...], errors: IO[bytes]) -> asyncio.subprocess.Process:
     """Start one of our own commands; it dies with us even when we are killed."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -171,7 +171,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Ask a process to stop, then make it."""
     if process.returncode is not None:
         return

@@ -1,7 +1,7 @@
 // What every page stands on: the pictures as they come, the site's tables, requests with who asks, figures in words.
 
 export const state = {
-  me: null, sheet: null, head: null, at: 0, connected: false, live: false, arrays: {}, index: {},
+  me: null, sheet: null, head: null, at: -Infinity, connected: false, live: false, arrays: {}, index: {},
 };
 export const news = new EventTarget(); // "picture", "link", "sheet"
 export const FLAG = { held: 1, known: 2, disobedient: 4, unheeded: 8, silent: 16, capped: 32, parked: 64 };

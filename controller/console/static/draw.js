@@ -25,7 +25,12 @@ export function trend(canvas, lines, { from, to, low, high, unit = power, now = 
   const inside = lines.map((line) => line.values.filter(([t]) => t >= from && t <= to));
   const values = inside.flat().map(([, v]) => v).filter(known);
   let min = low ?? Math.min(...values), max = high ?? Math.max(...values);
-  if (!known(min) || !known(max)) [min, max] = [0, 1];
+  if (!known(min) || !known(max)) {
+    pen.clearRect(0, 0, width, height);
+    pen.fillStyle = colour("dim");
+    pen.fillText("no values yet", left, height / 2);
+    return;
+  }
   const pad = Math.max((max - min) * 0.08, Math.abs(max) * 0.002, 1e-9);
   [min, max] = [low ?? min - pad, max + pad];
   const x = (t) => left + ((t - from) / (to - from)) * (width - left - right);

@@ -54,7 +54,7 @@ function draw() {
 function header() {
   const { head, live, connected } = state, link = by("link");
   document.body.classList.toggle("stale", !live);
-  const age = state.at ? Math.round((performance.now() - state.at) / 1000) : null;
+  const age = head ? Math.round((performance.now() - state.at) / 1000) : null;
   set(link, live ? "live" : `${connected ? "no new picture" : "no controller"}${age === null ? "" : `: shown is ${age} s old`}`, live ? "" : "bad");
   if (!head) return;
   set(by("mode"), head.mode.toUpperCase(), head.mode === "live" ? "" : "warn");
