@@ -73,6 +73,17 @@ def racks_of(site: Site, act: Mapping[str, Any]) -> tuple[str, ...]:
     return racks
 
 
+def target_of(site: Site, name: str) -> dict[str, str]:
+    """What a name means: {"rack"|"job"|"node": name}; ActError where nothing has it."""
+    if name in site.rack_index:
+        return {"rack": name}
+    if any(rack.job == name for rack in site.racks):
+        return {"job": name}
+    if name in site.node_index:
+        return {"node": name}
+    raise ActError(f"{name!r} is no rack, job or node: give an id from racks.csv, jobs.csv or nodes.csv")
+
+
 class _Same:
     """A site that hashes by identity: a cache key that costs nothing."""
 

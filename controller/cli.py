@@ -73,6 +73,32 @@ def _console_args(
     return [site, "--listen", listen, *given, *["--behind-proxy"] * behind_proxy]
 
 
+@app.command("status")
+def status(site: SITE, as_json: JSON = False, state: STATE = None) -> None:
+    """The running controller in one line, and its alarms."""
+    from controller import view
+
+    head = _newest(site, state)
+    if as_json:
+        _print_json({name: value for name, value in head.items() if name != "arrays"})
+        return
+    typer.echo(view.line(head))
+    for line in _alarm_lines(head):
+        typer.echo(line)
+
+
+@app.command("alarms")
+def alarms(site: SITE, as_json: JSON = False, state: STATE = None) -> None:
+    """What needs a person now, gravest first. Exit code 1 where anything does."""
+    head = _newest(site, state)
+    lines = _alarm_lines(head)
+    if as_json:
+        _print_json({"alarms": head.get("alarm_list") or head["alarms"]})
+    else:
+        typer.echo("\n".join(lines or ["no alarms"]))
+    raise typer.Exit(1 if lines else 0)
+
+
 @app.command("envelope")
 def envelope(
     site: SITE,
@@ -102,16 +128,19 @@ def mode(
     _act(site, state, why, {"act": "mode", "mode": name})
 
 
+TARGET = Annotated[str, typer.Argument(metavar="RACK|JOB|NODE", help="Id of a rack, of a job, or of a node above.")]
+
+
 @app.command("hold")
-def hold(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
-    """Keep a rack's cap from rising."""
-    _act(site, state, why, {"act": "hold", "rack": rack})
+def hold(site: SITE, target: TARGET, state: STATE = None, why: WHY = "") -> None:
+    """Keep the cap of a rack, of a job's racks, or of all racks below a node from rising."""
+    _act(site, state, why, {"act": "hold"}, target)
 
 
 @app.command("release")
-def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
-    """Let a held rack rise again."""
-    _act(site, state, why, {"act": "release", "rack": rack})
+def release(site: SITE, target: TARGET, state: STATE = None, why: WHY = "") -> None:
+    """Let what is held rise again."""
+    _act(site, state, why, {"act": "release"}, target)
 
 
 @app.command("explain")
@@ -150,13 +179,20 @@ def outage(
 
 def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any]) -> None:
     """Ask the running controller, or the site file where none runs, and print the answer."""
-    import json
+    from urllib.parse import quote
 
     from controller import acts, answers, ask
+    from controller.console import remote
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
 
     try:
+        far = remote.from_environment()
+        if far is not None and question["ask"] != "outage":
+            rack = quote(str(question.get("rack", "")), safe="")
+            path = f"/v1/racks/{rack}/explain" if rack else f"/v1/{question['ask']}"
+            _print_reply(far.get(path + "?all=true" * bool(question.get("all"))), as_json)
+            return
         site = resolve_site(name)
         long = question["ask"] == "outage"  # the controller gives its state for it, this process the time
         folder = acts.state_path(site, state)
@@ -166,25 +202,61 @@ def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any])
             reply = answers.answer(answers.by_design(site), question)
         elif long:
             reply = answers.answer(answers.by_state(site, reply), question)
-    except (SiteError, answers.AskError) as error:
+    except (SiteError, answers.AskError, remote.RemoteError) as error:
         _fail(str(error))
+    _print_reply(reply, as_json)
+
+
+def _print_reply(reply: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(reply, indent=1))
-        return
-    typer.echo("\n".join([f"({reply['source']})", *reply["lines"]]))
+        _print_json(reply)
+    else:
+        typer.echo("\n".join([f"({reply['source']})", *reply["lines"]]))
 
 
-def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
+def _print_json(thing: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(thing, indent=1))
+
+
+def _newest(name: str, state: Path | None) -> dict[str, Any]:
+    """The newest cycle: by the API where the environment names a console, else from the controller on this machine."""
+    from controller import acts
+    from controller.console import remote
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        far = remote.from_environment()
+        return far.get("/v1/status") if far else remote.newest(acts.state_path(resolve_site(name), state))
+    except (SiteError, remote.RemoteError) as error:
+        _fail(str(error))
+
+
+def _alarm_lines(head: dict[str, Any]) -> list[str]:
+    listed = head.get("alarm_list")
+    return head["alarms"] if listed is None else [f"{a['priority']} {a['state']}: {a['text']}" for a in listed]
+
+
+def _act(name: str, state: Path | None, why: str, act: dict[str, Any], target: str = "") -> None:
     from controller import acts, ask
+    from controller.act_kinds import target_of
+    from controller.console import remote
     from drivers.clock import RealClock
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
 
     try:
         site = resolve_site(name)
+        act |= target_of(site, target) if target else {}
+        if far := remote.from_environment():
+            done = far.act(act, why)
+            typer.echo(f"written as {done['by']}; the controller takes it up within a second")
+            return
         folder = acts.state_dir(site, state)
         acts.append(folder, site, RealClock(), getpass.getuser(), why, act)
-    except (SiteError, acts.ActError) as error:
+    except (SiteError, acts.ActError, remote.RemoteError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"the act was not written: {error}")
