@@ -13,9 +13,9 @@ from controller import acts, problem, whatif
 from controller.act_kinds import racks_of
 from controller.cycle import State
 from controller.frames import Bools, Floats, Frames, Limits, Mode, Requests
+from controller.jobs import with_jobs
 from controller.plan import Plan
 from controller.policies.grid import METER_ERROR
-from controller.priorities import with_priorities
 from controller.whatif import Solved
 from controller.words import count, duration, power, row_text
 
@@ -32,7 +32,7 @@ def effect(plan: Plan, frames: Frames, state: State, asked: Requests, act: Mappi
     bounds, allocate = _limits(plan, frames.limits, after, act), state.allocate
     then_plan = plan
     if kind == "priority":
-        then_plan = with_priorities(plan, dict(after.priority))
+        then_plan = with_jobs(plan, after.jobs, dict(after.priority))
         allocate = replace(allocate, structure=problem.compile_structure(then_plan))
     now = whatif.solve(plan, frames.estimate, frames.limits, state.allocate)
     then = whatif.solve(then_plan, frames.estimate, bounds, allocate)

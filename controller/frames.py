@@ -110,6 +110,18 @@ class Curtailment:
 
 
 @dataclass(frozen=True)
+class JobTold:
+    """A job as its scheduler tells of it."""
+
+    id: str
+    racks: tuple[str, ...]
+    priority: int = 1
+    gang: bool = True  # its racks run in step
+    tenant: str = ""
+    flexible: bool = False  # slowed before others of its priority
+
+
+@dataclass(frozen=True)
 class Requests:
     """What people and the grid ask for now, as acts.py read it; safety binds it like everything else."""
 
@@ -120,6 +132,7 @@ class Requests:
     parked: frozenset[str] = frozenset()  # racks in maintenance: their caps go to the safe caps and stay there
     curtailments: tuple[Curtailment, ...] = ()  # planned ones; schedule.py says which is under way
     priority: tuple[tuple[str, int], ...] = ()  # job -> priority in place of the site file's
+    jobs: tuple[JobTold, ...] = ()  # in place of the site file's, on their racks
     envelope_within_s: float | None = None  # in a hurry: from asked to held [s]; None is within the site's ramp
 
 

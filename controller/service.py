@@ -16,14 +16,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from controller import answers, cycle, feed, picture, priorities, schedule, sheet
+from controller import answers, cycle, feed, jobs, picture, schedule, sheet
 from controller.acts import Acts, next_epoch, state_dir
 from controller.ask import Ask
-from controller.frames import Frames, Mode, Requests
+from controller.frames import Frames, JobTold, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
 from controller.tap import Tap
+from controller.told import Told
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
@@ -77,11 +78,12 @@ class Service:
 
     def __init__(self, site: Site, building: Building, clock: Clock, folder: Path, mode: Mode, sink: Sink) -> None:
         self._plan: Plan = compile_plan(site, building.inventory)
+        self._built, self._told = self._plan, Told(folder, site)
+        self._adopted: tuple[tuple[JobTold, ...], tuple[tuple[str, int], ...]] = ((), ())
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
         self._shadow = mode == Mode.SHADOW
-        self._priority: tuple[tuple[str, int], ...] = ()
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._refusals = 0
         self._refused_s = -np.inf
@@ -200,16 +202,17 @@ class Service:
         if now_s - self._refused_s < REFUSED_S:
             said.append(f"{self._refusals} acts refused, the last: {self._acts.refused[-1]}")
         requests = schedule.due(self._plan.site, requests, self._clock.wall_ms())
-        return replace(requests, mode=self._mode(requests.mode))
+        return replace(requests, mode=self._mode(requests.mode), jobs=self._told.poll())
 
     def _adopt(self, requests: Requests) -> None:
-        """Other priorities than before are another plan; the stages go on by it."""
-        if requests.priority == self._priority:
+        """Other jobs or priorities than before are another plan; the stages go on by it."""
+        if (requests.jobs, requests.priority) == self._adopted:
             return
-        self._priority = requests.priority
-        self._plan = priorities.with_priorities(self._plan, dict(requests.priority))
-        priorities.adopt(self._plan, self._state)
+        self._adopted = requests.jobs, requests.priority
+        self._plan = jobs.with_jobs(self._built, requests.jobs, dict(requests.priority))
+        jobs.adopt(self._plan, self._state)
         self._prepare.adopt(self._plan)
+        self._tap.renew()
 
     def _mode(self, asked: Mode) -> Mode:
         """Started as shadow, nothing else; leases that are held are given back before anything falls silent."""
@@ -224,10 +227,10 @@ class Service:
         try:
             links = self._building.health()
             outranked = int(self._state.ledger.outranked.sum())
+            timing["wall_ms"] = self._clock.wall_ms()
             frame = feed.frame(self._plan, frames, links, timing, outranked, said, self._prepare.latest)
             self._sink(frame)
-            head = frame | {"wall_ms": self._clock.wall_ms()}
-            self._tap.put(lambda: picture.pack(self._plan, self._layout, frames, head))
+            self._tap.put(lambda: picture.pack(self._plan, self._layout, frames, frame))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

@@ -47,6 +47,13 @@ class Tap:
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in readers), return_exceptions=True)
 
+    def renew(self) -> None:
+        """The site's tables have changed: who reads gets them again, before the next picture."""
+        if self._server is not None:
+            self._sheet = self._make_sheet()
+            for writer in self._readers:
+                writer.write(form.message(form.SHEET, self._sheet))
+
     def put(self, picture: Callable[[], bytes]) -> None:
         """Send one picture to whoever reads."""
         self._readers = {w for w in self._readers if not w.transport.is_closing()}

@@ -62,6 +62,6 @@ def desk(site: Site, folder: Path, clock: Clock, plant: Path | None = None, secu
         sessions=Sessions(own),
         asker=Asker(folder),
         plant=PlantLine(plant),
-        intake=Intake(own, site, clock),
+        intake=Intake(folder, site, clock),
         secure=secure,
     )

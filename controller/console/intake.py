@@ -1,20 +1,19 @@
-"""What a scheduler says of its jobs: kept on the disk, the newest word on each job counts.
+"""What a scheduler says of its jobs: kept on the disk (controller/told.py), taken up by the controller's next cycle.
 
 Racks are what the site has; a rack belongs to one job at a time, so a job that takes a rack takes it from another.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from controller import told
 from drivers.clock import Clock
 from drivers.site.model import Site
 from drivers.site.problems import did_you_mean
 
-FILE = "jobs.json"
 MOST = 5000
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
 
@@ -41,7 +40,7 @@ class Intake:
     """The jobs that were told, by id."""
 
     def __init__(self, folder: Path, site: Site, clock: Clock) -> None:
-        self._path, self._site, self._clock = folder / FILE, site, clock
+        self._path, self._site, self._clock = folder / told.FILE, site, clock
         self._jobs: dict[str, dict[str, Any]] = {}
         try:
             self._jobs = dict(json.loads(self._path.read_text()))
@@ -68,20 +67,12 @@ class Intake:
         for other in self._jobs.values():
             other["racks"] = [r for r in other["racks"] if r not in taken]
         self._jobs[job.id] = {**job.model_dump(), "racks": sorted(taken), "told_ms": self._clock.wall_ms()}
-        self._write()
+        told.write(self._path.parent, self._jobs)
         return self._jobs[job.id]
 
     def end(self, name: str) -> bool:
         """Forget a job that is over; whether it was known."""
         if self._jobs.pop(name, None) is None:
             return False
-        self._write()
+        told.write(self._path.parent, self._jobs)
         return True
-
-    def _write(self) -> None:
-        scratch = self._path.with_suffix(".new")
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(self._jobs, file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)

@@ -31,7 +31,7 @@ async def put_job(desk: TheDesk, _: Operator, job: JobIn) -> dict[str, Any]:
 async def end_job(
     desk: TheDesk, _: Operator, job: Annotated[str, Path(min_length=1, max_length=128)]
 ) -> dict[str, Any]:
-    """A job is over; its racks are nobody's."""
+    """A job is over; its racks are again what the site file says."""
     if not await asyncio.to_thread(desk.intake.end, job):
         raise HTTPException(404, f"there is no job {job[:80]!r} among those that were told")
     return {"ended": job}

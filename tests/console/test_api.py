@@ -17,6 +17,7 @@ from controller import form
 from controller.console.accounts import Role
 from controller.console.app import build
 from controller.console.desk import Desk, desk
+from controller.console.intake import Intake
 from controller.console.live import SIGNED_OUT
 from drivers.clock import RealClock
 
@@ -231,9 +232,7 @@ def test_a_job_takes_its_racks_from_the_one_before(room: Room) -> None:
     assert room.ask("POST", "/v1/jobs", Role.OPERATOR, json={"id": "j3", "racks": ["x"]}).status_code == 422
     assert room.ask("DELETE", "/v1/jobs/slurm-7", Role.OPERATOR).status_code == 200
     assert room.ask("DELETE", "/v1/jobs/slurm-7", Role.OPERATOR).status_code == 404
-    assert [
-        j["id"] for j in type(room.desk.intake)(room.desk.folder / "console", room.desk.site, RealClock()).jobs()
-    ] == ["j2"]
+    assert [j["id"] for j in Intake(room.desk.folder, room.desk.site, CLOCK).jobs()] == ["j2"]
 
 
 def test_ready_means_that_the_present_is_shown(room: Room, tmp_path: Path) -> None:

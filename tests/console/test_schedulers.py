@@ -110,4 +110,4 @@ def test_pods_of_kubernetes_are_jobs_by_their_labels(site: Site) -> None:
     assert site.jobs() == {}
     site.fake("kubectl", "sys.exit('The connection to the server was refused')")
     assert site.run("kubernetes/headroom-pods").returncode == 1
-    assert json.loads((site.folder / "console" / "jobs.json").read_text()) == {}
+    assert json.loads((site.folder / "jobs.json").read_text()) == {}

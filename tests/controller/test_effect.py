@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from helpers_console import Cycles, hall
 
-from controller import answers, priorities
+from controller import answers, jobs
 from controller.answers import AskError
 from controller.frames import Curtailment, Requests
 
@@ -54,14 +54,14 @@ def test_a_higher_class_is_served_first(cycles: Cycles) -> None:
     """The job that stands last moves to the front: it gains, others pay."""
     last = max(cycles.site.racks, key=lambda r: r.priority).job
     found = told(cycles, {"act": "priority", "job": last, "priority": 0})
-    jobs = {j["job"]: j["then_w"] - j["now_w"] for j in found["jobs"]}
-    assert jobs.pop(last) > 1e5
-    assert jobs
-    assert all(change_w < 0.0 for change_w in jobs.values())
-    plan = priorities.with_priorities(cycles.plan, {last: 0})
+    change_w = {j["job"]: j["then_w"] - j["now_w"] for j in found["jobs"]}
+    assert change_w.pop(last) > 1e5
+    assert change_w
+    assert all(w < 0.0 for w in change_w.values())
+    plan = jobs.with_jobs(cycles.plan, (), {last: 0})
     of = [i for i, r in enumerate(cycles.site.racks) if r.job == last]
     assert set(plan.gang_class[plan.gang_of[of]]) == {0}
-    back = priorities.with_priorities(plan, {})
+    back = jobs.with_jobs(plan, (), {})
     assert (back.gang_class == cycles.plan.gang_class).all()
 
 
