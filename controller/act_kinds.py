@@ -10,8 +10,10 @@ from drivers.site.problems import did_you_mean
 
 KINDS = (
     "envelope", "curtail", "cancel", "mode", "hold", "release", "park", "unpark", "priority",
-    "acknowledge", "shelve", "unshelve",
+    "ack", "shelve", "unshelve", "out_of_service", "in_service",
 )  # fmt: skip
+OF_ALARMS = KINDS[-5:]
+LONGEST_SHELF_S = 7 * 86400.0
 TARGETS = ("rack", "job", "node")
 LONGEST_NAME = 200
 LONGEST_MS = 31 * 86_400_000  # of a curtailment
@@ -41,10 +43,8 @@ def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
         told = act.get("priority", "?")
         if told is not None and not (type(told) is int and 0 <= told <= 9):
             raise ActError(f"priority {told!r}: give 0 (served first) to 9, or null for the site file's")
-    elif kind in ("acknowledge", "shelve", "unshelve"):
-        _check_name(act, "alarm")
-        if kind == "shelve" and not _is_time(act.get("until_ms")):
-            raise ActError("shelve: give until_ms, a time in wall milliseconds")
+    elif kind in OF_ALARMS:
+        _check_alarm(act)
     else:
         raise ActError(f"act {kind!r} is not known: give one of {', '.join(KINDS)}")
     return act
@@ -111,6 +111,16 @@ def _below(same: _Same) -> dict[str, tuple[str, ...]]:
         for node in {*site.ancestors(rack.pdu_a), *site.ancestors(rack.pdu_b)}:
             out.setdefault(node, []).append(rack.id)
     return {node: tuple(racks) for node, racks in out.items()}
+
+
+def _check_alarm(act: Mapping[str, Any]) -> None:
+    """An act on an alarm; whether there is such an alarm is known where they stand."""
+    _check_name(act, "alarm")
+    if "/" not in act["alarm"] and (act["alarm"], act["act"]) != ("all", "ack"):
+        raise ActError(f"alarm {act['alarm']!r}: give CODE/ELEMENT as the list of alarms shows it")
+    for_s = act.get("for_s", 0)
+    if act["act"] == "shelve" and not (type(for_s) in (int, float) and 0 < for_s <= LONGEST_SHELF_S):
+        raise ActError(f"shelve for {for_s!r} s: give seconds, more than 0 and at most {LONGEST_SHELF_S:.0f} (a week)")
 
 
 def _check_envelope(site: Site, act: Mapping[str, Any], *, release: bool) -> None:

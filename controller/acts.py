@@ -27,7 +27,7 @@ CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 RECENT = 200
 MOST_PLANNED = 50
 OPPOSITE = {"hold": "release", "release": "hold", "park": "unpark", "unpark": "park"}
-OPPOSITE |= {"shelve": "unshelve"}
+OPPOSITE |= {"shelve": "unshelve", "out_of_service": "in_service"}
 
 
 def state_path(site: Site, given: Path | None = None) -> Path:

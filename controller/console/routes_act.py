@@ -20,14 +20,13 @@ from controller.frames import Requests
 router = APIRouter(tags=["acts"])
 Kind = Literal[
     "envelope", "curtail", "cancel", "mode", "hold", "release", "park", "unpark", "priority",
-    "acknowledge", "shelve", "unshelve",
+    "ack", "shelve", "unshelve", "out_of_service", "in_service",
 ]  # fmt: skip
 NEEDS = {"mode": Role.ENGINEER, "priority": Role.ENGINEER}  # of the others an operator is enough
 PREDICTED = {"envelope", "curtail", "cancel", "mode", "hold", "release", "park", "unpark", "priority"}
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 Millis = Annotated[int, Field(gt=0, lt=1 << 53)]
-SOON_MS = 86_400_000
 
 
 class Act(BaseModel):
@@ -39,14 +38,15 @@ class Act(BaseModel):
     mw: float | None = Field(default=None, description="envelope, curtail: MW; null releases the envelope")
     within_s: float | None = Field(default=None, gt=0, le=86400, description="envelope: faster than the site's ramp")
     from_ms: Millis | None = Field(default=None, description="curtail: wall milliseconds by which it is reached")
-    until_ms: Millis | None = Field(default=None, description="curtail, shelve: wall milliseconds")
+    until_ms: Millis | None = Field(default=None, description="curtail: wall milliseconds")
+    for_s: float | None = Field(default=None, gt=0, description="shelve: seconds, at most a week")
     plan: Name | None = Field(default=None, description="cancel: id of the curtailment")
     mode: Literal["live", "hold", "shadow", "off"] | None = None
     rack: Name | None = Field(default=None, description="hold, release, park, unpark: or job, or node")
     job: Name | None = None
     node: Name | None = None
     priority: int | None = Field(default=None, ge=0, le=9, description="priority: null for the site file's")
-    alarm: Name | None = Field(default=None, description="acknowledge, shelve, unshelve: its id")
+    alarm: Name | None = Field(default=None, description="acts on alarms: CODE/ELEMENT")
 
     def told(self) -> dict[str, Any]:
         """The fields that were given."""
@@ -154,10 +154,8 @@ def _checked(desk: Desk, act: dict[str, Any]) -> dict[str, Any]:
     except ActError as error:
         raise HTTPException(422, str(error)) from error
     now_ms = desk.clock.wall_ms()
-    if act["act"] in ("curtail", "shelve") and act["until_ms"] <= now_ms:
-        raise HTTPException(422, f"{act['act']}: until_ms has passed already")
-    if act["act"] == "shelve" and act["until_ms"] > now_ms + SOON_MS:
-        raise HTTPException(422, "shelve: at most for a day, then somebody looks again")
+    if act["act"] == "curtail" and act["until_ms"] <= now_ms:
+        raise HTTPException(422, "curtail: until_ms has passed already")
     if act["act"] == "cancel" and act["plan"] not in {c.id for c in _requests(desk).curtailments}:
         raise HTTPException(404, f"there is no curtailment {act['plan'][:80]!r}")
     return act

@@ -71,8 +71,8 @@ def test_a_stolen_viewer_token_can_change_nothing(room: Room) -> None:
     rack = room.stand.cycles.site.racks[0].id
     acts: list[dict[str, Any]] = [
         {"act": "envelope", "mw": 4.0}, {"act": "hold", "rack": rack}, {"act": "release", "rack": rack},
-        {"act": "park", "rack": rack}, {"act": "mode", "mode": "off"}, {"act": "acknowledge", "alarm": "x"},
-        {"act": "shelve", "alarm": "x", "until_ms": CLOCK.wall_ms() + 60_000},
+        {"act": "park", "rack": rack}, {"act": "mode", "mode": "off"}, {"act": "ack", "alarm": "lost/x"},
+        {"act": "shelve", "alarm": "lost/x", "for_s": 60},
         {"act": "priority", "job": room.stand.cycles.site.jobs[0].id, "priority": 0},
     ]  # fmt: skip
     for act in acts:
@@ -207,18 +207,25 @@ def test_answers_are_the_controllers_own(room: Room) -> None:
 
 def test_alarms_are_acknowledged_and_shelved_by_who_may(room: Room) -> None:
     room.stand.alarm_list = [
-        {"id": "a1", "code": "LOST", "priority": 1, "element": "feed1", "text": "feed1 is lost", "since_ms": 1}
+        {
+            "id": "lost/feed1",
+            "code": "lost",
+            "priority": "critical",
+            "element": "feed1",
+            "text": "feed1 is lost",
+            "since_ms": 1,
+        }
         | {"state": "unacknowledged", "acked_by": None, "shelved_until_ms": None, "first_out": True}
     ]
     until_s = CLOCK.now_s() + 5.0
     while not any(isinstance(a, dict) for a in room.ask("GET", "/v1/alarms", Role.VIEWER).json()["alarms"]):
         assert CLOCK.now_s() < until_s
-    assert room.act(Role.OPERATOR, act="acknowledge", alarm="a1").status_code == 200
-    soon = CLOCK.wall_ms()
-    assert room.act(Role.OPERATOR, act="shelve", alarm="a1", until_ms=soon + 3_600_000).status_code == 200
-    assert room.act(Role.OPERATOR, act="shelve", alarm="a1", until_ms=soon + 9 * 86_400_000).status_code == 422
-    assert room.act(Role.OPERATOR, act="unshelve", alarm="a1").status_code == 200
-    assert 'headroom_alarms{priority="1"} 1.0' in room.ask("GET", "/metrics", Role.VIEWER).text
+    assert room.act(Role.OPERATOR, act="ack", alarm="lost/feed1").status_code == 200
+    assert room.act(Role.OPERATOR, act="shelve", alarm="lost/feed1", for_s=3600).status_code == 200
+    assert room.act(Role.OPERATOR, act="shelve", alarm="lost/feed1", for_s=9 * 86_400).status_code == 422
+    assert room.act(Role.OPERATOR, act="shelve", alarm="feed1", for_s=3600).status_code == 422
+    assert room.act(Role.OPERATOR, act="unshelve", alarm="lost/feed1").status_code == 200
+    assert 'headroom_alarms{priority="critical"} 1.0' in room.ask("GET", "/metrics", Role.VIEWER).text
     room.stand.alarm_list = None
 
 

@@ -2,7 +2,10 @@
 import { get, send, span, stamp, state, words } from "./core.js";
 import { button, confirmAct, el, panel, Table, toast } from "./dom.js";
 
-const MARK = { 1: "■ 1", 2: "▲ 2", 3: "● 3", 4: "○ 4" };
+const RANK = { critical: 1, high: 2, medium: 3, low: 4 }, MARK = { 1: "■ 1", 2: "▲ 2", 3: "● 3", 4: "○ 4" };
+export const rank = (alarm) => RANK[alarm.priority] ?? Number(alarm.priority);
+const aside = (alarm) => ["shelved", "out_of_service", "suppressed"].includes(alarm.state);
+export const standing = (alarm) => !aside(alarm);
 const ID = /[a-z0-9][a-z0-9._-]*[a-z0-9]/gi;
 
 // The alarms of a picture, whichever form it has them in.
@@ -27,11 +30,11 @@ export function cause(alarm) {
 }
 
 export function line(alarm) {
-  const kind = alarm.state === "shelved" ? "dim" : alarm.priority <= 1 ? "bad" : alarm.priority <= 3 ? "warn" : "dim";
+  const kind = aside(alarm) ? "dim" : rank(alarm) <= 1 ? "bad" : rank(alarm) <= 3 ? "warn" : "dim";
   const since = alarm.since_ms ? `${stamp(alarm.since_ms)}, ${span((state.head.wall_ms - alarm.since_ms) / 1000)}` : "";
   const more = [words(alarm.state), alarm.first_out ? "first out" : "", since, alarm.acked_by ? `acknowledged by ${alarm.acked_by}` : "",
     alarm.shelved_until_ms ? `shelved until ${stamp(alarm.shelved_until_ms)}` : ""].filter(Boolean).join(" · ");
-  return el("div", { class: "alarm", "data-alarm": alarm.id }, el("span", { class: `mark ${kind}` }, MARK[alarm.priority] ?? `○ ${alarm.priority}`),
+  return el("div", { class: "alarm", "data-alarm": alarm.id }, el("span", { class: `mark ${kind}` }, MARK[rank(alarm)] ?? `○ ${alarm.priority}`),
     el("span", {}, el("a", { href: cause(alarm) }, alarm.text), el("div", { class: "dim" }, more)));
 }
 
@@ -53,10 +56,10 @@ export function open(page) {
   function withButtons(alarm) {
     const node = line(alarm), about = { alarm: String(alarm.id).slice(0, 200) };
     if (!state.head.alarm_list) return node;
-    const shelve = (hours) => confirmAct(`Shelve for ${hours} h`, { act: "shelve", ...about, until_ms: Math.round(Date.now() + hours * 3.6e6) }).then(refresh);
+    const shelve = (hours) => confirmAct(`Shelve for ${hours} h`, { act: "shelve", ...about, for_s: hours * 3600 }).then(refresh);
     node.append(el("span", { class: "buttons" },
       alarm.acked_by ? null : button("Acknowledge", "operator", async () => {
-        await send("/v1/acts", { act: "acknowledge", ...about, why: "seen" }).then(() => toast("acknowledged"), (e) => toast(e.message, true));
+        await send("/v1/acts", { act: "ack", ...about, why: "seen" }).then(() => toast("acknowledged"), (e) => toast(e.message, true));
         refresh();
       }),
       alarm.shelved_until_ms ? button("Unshelve", "operator", () => confirmAct("Unshelve", { act: "unshelve", ...about }).then(refresh))
@@ -68,7 +71,7 @@ export function open(page) {
 
 // An act in words.
 export function said(a) {
-  const about = a.rack ?? a.job ?? a.node ?? a.alarm ?? a.plan ?? "", name = { park: "maintenance of", unpark: "maintenance over:" }[a.act] ?? a.act;
+  const about = a.rack ?? a.job ?? a.node ?? a.alarm ?? a.plan ?? "", name = { park: "maintenance of", unpark: "maintenance over:", ack: "acknowledged", out_of_service: "out of service:", in_service: "in service:" }[a.act] ?? a.act;
   const what = { envelope: () => (a.mw === null ? "envelope released" : `envelope ${a.mw} MW${a.within_s ? ` within ${a.within_s} s` : ""}`),
     curtail: () => `curtailment to ${a.mw} MW, ${stamp(a.from_ms)} to ${stamp(a.until_ms)}`, mode: () => `mode ${a.mode}`,
     priority: () => `priority of ${a.job}: ${a.priority ?? "as in the site file"}` }[a.act];

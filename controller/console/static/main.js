@@ -58,9 +58,9 @@ function header() {
   set(link, live ? "live" : `${connected ? "no new picture" : "no controller"}${age === null ? "" : `: shown is ${age} s old`}`, live ? "" : "bad");
   if (!head) return;
   set(by("mode"), head.mode.toUpperCase(), head.mode === "live" ? "" : "warn");
-  const list = alarms.listed(head), first = list.filter((a) => a.state !== "shelved");
+  const list = alarms.listed(head), first = list.filter(alarms.standing);
   set(by("alarmcount"), first.length ? `▲ ${first.length} alarm${first.length > 1 ? "s" : ""}` : "no alarms");
-  tone(by("alarmcount"), first.some((a) => a.priority <= 1) ? "bad" : first.length ? "warn" : "");
+  tone(by("alarmcount"), first.some((a) => alarms.rank(a) <= 1) ? "bad" : first.length ? "warn" : "");
   set(by("clock"), time(head.wall_ms));
 }
 
