@@ -1,6 +1,5 @@
 """Curtailments that are agreed on beforehand: which of them asks for what now. Pure, by the wall clock."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from controller.frames import Curtailment, Requests
@@ -31,8 +30,3 @@ def due(site: Site, requests: Requests, wall_ms: int) -> Requests:
 def begins_ms(site: Site, one: Curtailment) -> float:
     """When the site sets out for it."""
     return one.from_ms - 1000.0 * lead_s(site, one)
-
-
-def kept(planned: Sequence[Curtailment], wall_ms: int) -> tuple[Curtailment, ...]:
-    """Those that are not over."""
-    return tuple(c for c in planned if c.until_ms > wall_ms)

@@ -126,7 +126,7 @@ def test_a_surge_being_capped_is_seen_on_every_page(browser: Browser, house: Hou
     }  # fmt: skip
     for where in (*PAGES, f"rack/{rack}", f"node/{node}"):
         eyes.go(where)
-        eyes.page.wait_for_timeout(400)
+        eyes.page.wait_for_timeout(250)
         expect(eyes.page.locator("main")).to_contain_text(shows.get(where, ""))
         eyes.keep(where.replace("/", "-"))
     assert eyes.troubles == []
