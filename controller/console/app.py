@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,6 +57,8 @@ def build(desk: Desk) -> FastAPI:
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/login", _login, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    if desk.hosts:  # a page of another name that points here is none of ours
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(desk.hosts), www_redirect=False)
     app.add_middleware(Outer, secure=desk.secure)
     return app
 

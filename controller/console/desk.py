@@ -33,6 +33,7 @@ class Desk:
     plant: PlantLine
     intake: Intake
     secure: bool = False  # behind TLS
+    hosts: tuple[str, ...] = ()  # names by which it may be called; empty: any
     throttle: Throttle = field(default_factory=Throttle)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HASHES))
     browsers: int = 0

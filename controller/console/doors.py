@@ -39,7 +39,9 @@ def found(request: HTTPConnection) -> Caller | None:
         who = desk.accounts.by_token(secret.strip())
         return None if who is None else Caller(who)
     session = desk.sessions.find(request.cookies.get(desk.cookie, ""), desk.wall_s())
-    who = desk.accounts.who(session.user) if session else None
+    if session is None or session.mark != desk.accounts.mark(session.user):
+        return None  # signed out, or the password is another since
+    who = desk.accounts.who(session.user)
     return None if who is None else Caller(who, session)
 
 

@@ -77,7 +77,7 @@ async def login(request: Request, response: Response, desk: TheDesk, told: SignI
     if who is None:
         raise HTTPException(401, "user or password is wrong")
     desk.throttle.passed(keys)
-    secret, session = desk.sessions.begin(who.name, desk.wall_s())
+    secret, session = desk.sessions.begin(who.name, desk.wall_s(), desk.accounts.mark(who.name))
     response.set_cookie(
         desk.cookie, secret, max_age=int(LASTS_S), path="/", secure=desk.secure, httponly=True, samesite="strict"
     )

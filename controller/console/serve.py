@@ -66,7 +66,9 @@ def serve(site: Site, folder: Path, where: Where, plant: Path | None = None) -> 
 
 
 def config(at: Desk, where: Where) -> uvicorn.Config:
-    """How the application is served."""
+    """How the application is served; on this machine alone it answers only to this machine's names."""
+    if _loopback(where.host) and not where.plain:
+        at.hosts = ("localhost", "127.0.0.1", "[::1]", "::1", where.host)
     return uvicorn.Config(
         build(at),
         host=where.host,

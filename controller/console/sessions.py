@@ -14,6 +14,7 @@ LASTS_S = 12 * 3600.0  # one shift
 MOST = 1000
 FREE_TRIES = 5
 WAIT_S, LONGEST_WAIT_S = 2.0, 900.0
+USER_WAIT_S = 30.0  # for a name from anywhere: nobody shuts an operator out for long by guessing wrong
 TRACKED = 4096
 
 
@@ -24,6 +25,7 @@ class Session:
     user: str
     csrf: str
     until_s: float  # wall clock
+    mark: str = ""  # Accounts.mark when it began
 
 
 class Sessions:
@@ -35,10 +37,10 @@ class Sessions:
         with suppress(OSError, ValueError, TypeError):  # unreadable: everybody signs in again
             self._of = {key: Session(**value) for key, value in json.loads(self._path.read_text()).items()}
 
-    def begin(self, user: str, now_s: float) -> tuple[str, Session]:
+    def begin(self, user: str, now_s: float, mark: str = "") -> tuple[str, Session]:
         """A new session: its secret for the cookie, and itself."""
         secret = secrets.token_urlsafe(32)
-        session = Session(user, secrets.token_urlsafe(24), now_s + LASTS_S)
+        session = Session(user, secrets.token_urlsafe(24), now_s + LASTS_S, mark)
         self._of = {k: s for k, s in list(self._of.items())[1 - MOST :] if s.until_s > now_s}
         self._of[_key(secret)] = session
         self._write()
@@ -68,7 +70,7 @@ class Sessions:
 
 
 class Throttle:
-    """After some failures each further one doubles the wait, for a name as for an address; a success forgets."""
+    """After some failures each further one doubles the wait, for an address as for a name; a success forgets."""
 
     def __init__(self) -> None:
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()  # key -> failures, not before [s]
@@ -81,7 +83,8 @@ class Throttle:
         """Note a failure of all keys."""
         for key in keys:
             count = self._failed.pop(key, (0, 0.0))[0] + 1
-            wait = 0.0 if count < FREE_TRIES else min(WAIT_S * 2.0 ** min(count - FREE_TRIES, 20), LONGEST_WAIT_S)
+            longest_s = USER_WAIT_S if key.startswith("user ") else LONGEST_WAIT_S
+            wait = 0.0 if count < FREE_TRIES else min(WAIT_S * 2.0 ** min(count - FREE_TRIES, 20), longest_s)
             self._failed[key] = (count, now_s + wait)
         while len(self._failed) > TRACKED:
             self._failed.popitem(last=False)

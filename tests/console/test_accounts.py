@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.console.accounts import AccountError, Accounts, Role
-from controller.console.sessions import FREE_TRIES, LASTS_S, LONGEST_WAIT_S, Sessions, Throttle
+from controller.console.sessions import FREE_TRIES, LASTS_S, LONGEST_WAIT_S, USER_WAIT_S, Sessions, Throttle
 
 LONG = "correct horse battery"
 
@@ -96,6 +96,7 @@ def test_failures_make_the_next_try_wait_ever_longer_and_a_success_forgets() -> 
     assert waits[FREE_TRIES - 1 :] == sorted(waits[FREE_TRIES - 1 :])
     assert waits[-1] == LONGEST_WAIT_S
     assert throttle.wait_s(("user bob", "address 10.0.0.9"), 0.0) == LONGEST_WAIT_S  # another name, same address
+    assert throttle.wait_s(("user ann", "address 10.0.0.1"), 0.0) == USER_WAIT_S  # nobody shuts her out for long
     throttle.passed(keys)
     assert throttle.wait_s(keys, 0.0) == 0.0
 

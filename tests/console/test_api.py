@@ -152,6 +152,22 @@ def test_a_page_of_another_site_can_do_nothing_with_a_session(room: Room) -> Non
     room.act(Role.OPERATOR, act="release", rack=rack)
 
 
+def test_another_password_signs_out_every_browser(room: Room) -> None:
+    room.desk.accounts.add("carol", Role.VIEWER, LONG)
+    cookie, csrf = signed_in(room, "carol")
+    assert room.ask("GET", "/v1/status", None, headers=cookie).status_code == 200
+    told = {"old": "not the old one", "new": LONG + " again"}
+    good = cookie | {"X-CSRF-Token": csrf}
+    assert room.ask("POST", "/v1/me/password", None, headers=good, json=told).status_code == 403
+    room.desk.accounts.set_password("carol", LONG + " again")  # as the command does, in another process
+    assert room.ask("GET", "/v1/status", None, headers=cookie).status_code == 401
+
+
+def test_a_name_that_only_points_here_is_not_answered(room: Room) -> None:
+    assert room.client.get("/login", headers={"Host": "evil.example"}).status_code == 400
+    assert room.client.get("/login", headers={"Host": "localhost:8600"}).status_code == 200
+
+
 def test_guessing_a_password_is_slowed_down(room: Room) -> None:
     codes = [
         room.client.post("/v1/login", json={"user": "guessed", "password": f"guess number {i}"}).status_code
