@@ -1,21 +1,25 @@
 """What operators asked for: an append-only file of acts that outlives kill -9, read every cycle.
 
-One JSON object a line: {"at_ms", "by", "why", "act": "envelope"|"mode"|"hold"|"release"|"setpoint"|.., ...}; acts on
-alarms are collected beside the requests, for the alarms and the journal to take. The file lies in the site's state
-directory, mode 0700: who may write there is who may act. Every request is a policy like any other, so safety binds it.
-What was asked stands until something else is. A set-point is asked once, and lapses when it is not taken up within
-seconds: a controller that starts later writes nothing of the past.
+One JSON object a line: {"id", "at_ms", "by", "why", "act": one of CHECKS, ...}; all are collected beside the requests,
+for the alarms and the journal to take. The file lies in the site's state directory, mode 0700: who may write there is
+who may act. Every request is a policy like any other, so safety binds it. What was asked stands until something else
+is. A set-point is asked once, and lapses when it is not taken up within seconds: a controller that starts later writes
+nothing of the past.
 """
 
 import fcntl
 import json
-import math
 import os
+import secrets
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from controller.frames import Mode, Requests
+from controller.act_kinds import ActError as ActError
+from controller.act_kinds import below, check, printable, racks_of, setpoint_of
+from controller.frames import Curtailment, JobTold, Mode, Requests
 from drivers.clock import Clock, RealClock
 from drivers.site.model import Site
 from drivers.wires import SetpointCommand
@@ -25,13 +29,11 @@ AUDIT = "audit.jsonl"  # what came of set-points: every attempt to write a regis
 KEPT = 20  # refusals that are remembered
 LONGEST_LINE = 1 << 16
 FRESH_MS = 10_000  # a set-point older than this by the wall clock is not written any more
-LONGEST_SHELF_S = 7 * 86400.0
-OF_ALARMS = ("ack", "shelve", "unshelve", "out_of_service", "in_service")
 CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
-
-
-class ActError(ValueError):
-    """An act that cannot be taken; the message says what is wrong and what to do."""
+RECENT = 200
+MOST_PLANNED = 50
+OPPOSITE = {"hold": "release", "release": "hold", "park": "unpark", "unpark": "park"}
+OPPOSITE |= {"shelve": "unshelve", "out_of_service": "in_service"}
 
 
 def state_path(site: Site, given: Path | None = None) -> Path:
@@ -49,63 +51,10 @@ def state_dir(site: Site, given: Path | None = None) -> Path:
     return path
 
 
-def check(site: Site, act: dict[str, Any]) -> dict[str, Any]:
-    """The act itself if the site can take it; ActError otherwise."""
-    kind = act.get("act")
-    if kind == "envelope":
-        mw, top = act.get("mw", "?"), site.control.envelope_w / 1e6
-        if mw is not None and not (type(mw) in (int, float) and 0 < mw <= top):
-            raise ActError(f"envelope {mw} MW: give more than 0 and at most {top:g} MW, or `release`")
-        within_s = act.get("within_s")
-        if within_s is not None and not (type(within_s) in (int, float) and 0 < within_s < float("inf")):
-            raise ActError(f"envelope within {within_s!r} s: give seconds, more than 0, or leave it to the site's ramp")
-    elif kind == "mode":
-        if str(act.get("mode")) not in {m.name.lower() for m in Mode}:
-            raise ActError(f"mode {act.get('mode')!r}: give one of live, hold, shadow, off")
-    elif kind in ("hold", "release"):
-        if str(act.get("rack")) not in site.rack_index:
-            raise ActError(f"rack {act.get('rack')!r} is not in racks.csv: give an id from there")
-    elif kind == "setpoint":
-        setpoint_of(act)
-        if act["device"] not in {d.id for d in site.devices}:
-            raise ActError(f"device {act['device']!r} is not in devices.csv: give an id from there")
-    elif kind in OF_ALARMS:
-        _check_alarm(act)
-    else:
-        known = ", ".join(("envelope", "mode", "hold", "release", "setpoint", *OF_ALARMS))
-        raise ActError(f"act {kind!r} is not known: give one of {known}")
-    return act
-
-
-def _check_alarm(act: dict[str, Any]) -> None:
-    """An act on an alarm; whether there is such an alarm is known where they stand."""
-    name = act.get("alarm")
-    if not (isinstance(name, str) and 0 < len(name) <= 200 and ("/" in name or (name, act["act"]) == ("all", "ack"))):
-        raise ActError(f"alarm {name!r}: give CODE/ELEMENT as the list of alarms shows it")
-    for_s = act.get("for_s", 0)
-    if act["act"] == "shelve" and not (type(for_s) in (int, float) and 0 < for_s <= LONGEST_SHELF_S):
-        raise ActError(f"shelve for {for_s!r} s: give seconds, more than 0 and at most {LONGEST_SHELF_S:.0f} (a week)")
-    if type(act.get("since_ms", 0)) is not int or type(act.get("at_ms", 0)) is not int:
-        raise ActError("since_ms and at_ms are whole milliseconds")
-
-
-def setpoint_of(act: dict[str, Any]) -> SetpointCommand:
-    """The set-point that an act asks for; ActError where it is none."""
-    numbers = [act.get("value"), *(act.get("revert") or (0.0, 1.0))]
-    if len(numbers) != 3 or any(type(x) not in (int, float) or not math.isfinite(x) for x in numbers):
-        raise ActError(f"set-point {act.get('value')!r}, reverting to {act.get('revert')!r}: give numbers")
-    revert = (float(numbers[1]), float(numbers[2])) if act.get("revert") else None
-    names = [act.get(x) for x in ("device", "point")]
-    if not all(isinstance(x, str) and x for x in names):
-        raise ActError(f"set-point of {names[0]!r}.{names[1]!r}: give a device and a point")
-    told = {name: _printable(act.get(name, "")) for name in ("by", "why", "id")}
-    device, point = map(str, names)
-    return SetpointCommand(device, point, float(numbers[0]), revert, told["by"], told["why"], told["id"])
-
-
-def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> None:
-    """Write one act down, on the disk before this returns; ActError when it makes no sense."""
-    entry = {"at_ms": clock.wall_ms(), "by": by, "why": why, **check(site, act)}
+def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[str, Any]) -> dict[str, Any]:
+    """Write one act down, on the disk before this returns; what was written. ActError when it makes no sense."""
+    at_ms = clock.wall_ms()
+    entry = {"id": f"{at_ms:x}{secrets.token_hex(2)}", "at_ms": at_ms, "by": by, "why": why, **check(site, act)}
     with (folder / FILE).open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
@@ -113,6 +62,7 @@ def append(folder: Path, site: Site, clock: Clock, by: str, why: str, act: dict[
         file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    return entry
 
 
 def warning(site: Site, act: dict[str, Any]) -> str:
@@ -128,7 +78,7 @@ class Acts:
     """The acts of one site as the present Requests; `poll` costs one stat when nothing changed.
 
     `refused` holds the last lines that could not be taken, `refusals` counts all of them; `said` who asked for the
-    mode and for each hold, and why.
+    mode and for each hold, and why; `recent` the last acts, each with the requests before it.
     """
 
     def __init__(self, folder: Path, site: Site, mode: Mode = Mode.LIVE, clock: Clock | None = None) -> None:
@@ -136,11 +86,13 @@ class Acts:
         self._began_ms = self._clock.wall_ms()
         self._due: list[SetpointCommand] = []  # set-points that nobody has taken up yet
         self._path, self._site, self._read, self._rest = folder / FILE, site, 0, b""
+        below(site)  # a quarter of a second at a large site: now, not in the cycle that first needs it
         self.requests = Requests(mode=mode)
         self.refused: list[str] = []
         self.refusals = 0
         self._taken: list[tuple[int, dict[str, Any]]] = []
         self.said: dict[str, str] = {}  # rack, or "mode" -> by whom and why
+        self.recent: deque[tuple[dict[str, Any], Requests]] = deque(maxlen=RECENT)
 
     def poll(self) -> Requests:
         """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
@@ -187,9 +139,9 @@ class Acts:
                 raise ActError("not an object")
             if check(self._site, act)["act"] == "setpoint":
                 self._ask_setpoint(act)
-            else:
-                self.requests = apply(self.requests, act)
-                self._note(act)
+            before, self.requests = self.requests, apply(self._site, self.requests, act)
+            self.recent.append((act, before))
+            self._note(act)
             self._taken.append((ends, act))
         except Exception as error:  # whatever stands there, it is not an act
             self._refuse(f"{error}: {line[:80]!r}")
@@ -204,47 +156,95 @@ class Acts:
         self._due.append(setpoint_of(act))
 
     def _note(self, act: dict[str, Any]) -> None:
-        key = "mode" if act["act"] == "mode" else str(act.get("rack"))
-        if act["act"] in ("mode", "hold"):
-            by, why = (_printable(act.get(x, "")) for x in ("by", "why"))
-            self.said[key] = f"by {by or 'somebody'}" + (f": {why}" if why else "")
-        elif act["act"] == "release":
-            self.said.pop(key, None)
+        kind = act["act"]
+        if kind == "mode":
+            self.said["mode"] = _by(act)
+        elif kind in ("hold", "park"):
+            self.said |= dict.fromkeys(racks_of(self._site, act), ("in maintenance " * (kind == "park")) + _by(act))
+        elif kind in ("release", "unpark"):
+            for rack in racks_of(self._site, act):
+                self.said.pop(rack, None)
 
     def _refuse(self, why: str) -> None:
         self.refusals += 1
         self.refused = [*self.refused[1 - KEPT :], f"{self._path.name}: {why}"]
 
 
-def _printable(value: object) -> str:
-    """Somebody's text as one short line that does nothing to a terminal."""
-    return "".join(c for c in str(value)[:80] if c.isprintable())
+def _by(act: Mapping[str, Any]) -> str:
+    by, why = (printable(act.get(x, "")) for x in ("by", "why"))
+    return f"by {by or 'somebody'}" + (f": {why}" if why else "")
 
 
-def apply(now: Requests, act: dict[str, Any]) -> Requests:
+def apply(site: Site, now: Requests, act: Mapping[str, Any]) -> Requests:
     """Requests after one checked act."""
-    if act["act"] == "envelope":
+    kind = act["act"]
+    if kind == "envelope":
         watts = None if act["mw"] is None else float(act["mw"]) * 1e6
         within_s = None if watts is None else act.get("within_s")
         return replace(now, envelope_w=watts, envelope_by=str(act.get("by", ""))[:40], envelope_within_s=within_s)
-    if act["act"] == "mode":
+    if kind == "mode":
         return replace(now, mode=Mode[act["mode"].upper()])
-    if act["act"] in OF_ALARMS:
-        return now
-    racks = now.held | {act["rack"]} if act["act"] == "hold" else now.held - {act["rack"]}
-    return replace(now, held=frozenset(racks))
+    if kind in ("curtail", "cancel"):
+        others = tuple(c for c in now.curtailments if c.id != act.get("plan", act.get("id")))
+        return replace(now, curtailments=others if kind == "cancel" else (*others, _curtailment(act))[-MOST_PLANNED:])
+    if kind == "priority":
+        others_priority = tuple(p for p in now.priority if p[0] != act["job"])
+        mine = () if act["priority"] is None else ((act["job"], act["priority"]),)
+        return replace(now, priority=others_priority + mine)
+    if kind in ("hold", "release", "park", "unpark"):
+        racks = frozenset(racks_of(site, act))
+        if kind in ("hold", "release"):
+            return replace(now, held=now.held | racks if kind == "hold" else now.held - racks)
+        return replace(now, parked=now.parked | racks if kind == "park" else now.parked - racks)
+    return now  # alarms are acknowledged and shelved by those who raise them
+
+
+def _curtailment(act: Mapping[str, Any]) -> Curtailment:
+    by = str(act.get("by", ""))[:40]
+    return Curtailment(str(act.get("id", "")), float(act["mw"]) * 1e6, act["from_ms"], act["until_ms"], by)
+
+
+def inverse(before: Requests, act: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The acts that bring back what `act` changed, from the requests before it; none where nothing would change."""
+    kind = act["act"]
+    if kind == "envelope":
+        mw = None if before.envelope_w is None else before.envelope_w / 1e6
+        within_s = before.envelope_within_s
+        return [{"act": kind, "mw": mw} | ({} if within_s is None else {"within_s": within_s})]
+    if kind == "mode":
+        return [{"act": kind, "mode": before.mode.name.lower()}]
+    if kind == "curtail":
+        return [{"act": "cancel", "plan": act["id"]}]
+    if kind == "cancel":
+        gone = [c for c in before.curtailments if c.id == act["plan"]]
+        return [
+            {"act": "curtail", "mw": c.envelope_w / 1e6, "from_ms": c.from_ms, "until_ms": c.until_ms} for c in gone
+        ]
+    if kind == "priority":
+        return [{"act": kind, "job": act["job"], "priority": dict(before.priority).get(act["job"])}]
+    if kind in OPPOSITE:
+        target = {key: act[key] for key in ("rack", "job", "node", "alarm") if key in act}
+        return [{"act": OPPOSITE[kind], **target}]
+    return []
 
 
 def requests_body(requests: Requests) -> dict[str, Any]:
-    """What was asked of a cycle, as a recording keeps it."""
-    body = asdict(requests) | {"mode": requests.mode.name.lower(), "held": sorted(requests.held)}
-    return {name: value for name, value in body.items() if name != "setpoints"}  # a replay writes nothing
+    """What was asked of a cycle, as a recording keeps it; curtailments under way are in the envelope."""
+    body = asdict(requests) | {"mode": requests.mode.name.lower()}
+    body |= {"held": sorted(requests.held), "parked": sorted(requests.parked)}
+    return {name: value for name, value in body.items() if name not in ("setpoints", "curtailments")}
 
 
 def requests_of(body: dict[str, Any]) -> Requests:
-    """The same, read back; KeyError, ValueError or TypeError where it is none."""
-    known = {name: body[name] for name in ("envelope_w", "envelope_by", "envelope_within_s")}
-    return Requests(mode=Mode[body["mode"].upper()], held=frozenset(body["held"]), **known)
+    """The same, read back, so that a replay writes nothing; KeyError, ValueError or TypeError where it is none."""
+    return Requests(
+        mode=Mode[body["mode"].upper()],
+        held=frozenset(body["held"]),
+        parked=frozenset(body["parked"]),
+        priority=tuple((str(job), int(priority)) for job, priority in body["priority"]),
+        jobs=tuple(JobTold(**{**job, "racks": tuple(job["racks"])}) for job in body["jobs"]),
+        **{name: body[name] for name in ("envelope_w", "envelope_by", "envelope_within_s")},
+    )
 
 
 def next_epoch(folder: Path, clock: Clock) -> int:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from controller import bottlenecks, explain, outage, present, verdict
+from controller.act_kinds import ActError, check
 from controller.cycle import State
 from controller.design import NOTE, design
-from controller.frames import Floats, Frames
+from controller.effect import effect
+from controller.frames import Floats, Frames, Requests
 from controller.plan import Plan, compile_plan
 from controller.prepare import Latest, Moment, Tables, tables_each
 from controller.steps import whole
@@ -46,6 +48,7 @@ class World:
     said: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     patient: bool = False
+    asked: Requests = field(default_factory=Requests)  # what operators ask for now
 
 
 def answer(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,10 +190,20 @@ def _moves(plan: Plan, now_w: Floats, then_w: Sequence[float]) -> list[str]:
     return [*out, *([f"  and {len(down) - TOP} more jobs"] if len(down) > TOP else [])]
 
 
+def _effect(world: World, question: Mapping[str, Any]) -> dict[str, Any]:
+    act = question.get("act")
+    try:
+        told = check(world.plan.site, dict(act) if isinstance(act, Mapping) else {})
+    except ActError as error:
+        raise AskError(str(error)) from error
+    return effect(world.plan, world.frames, world.state, world.asked, told)
+
+
 KINDS: dict[str, Callable[[World, Mapping[str, Any]], dict[str, Any]]] = {
     "explain": _explain,
     "bottlenecks": _bottlenecks,
     "contingencies": _contingencies,
     "outage": _outage,
     "now": _now,
+    "effect": _effect,
 }

@@ -44,7 +44,7 @@ class Ask:
     async def start(self) -> None:
         """Listen. Without a socket the controller runs all the same; the log says why there is none."""
         try:
-            sock = _listening(self._path)
+            sock = listening(self._path)
             self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=LONGEST_LINE)
         except OSError as error:
             log.warning("questions cannot be asked: %s: %s", self._path, error.strerror or error)
@@ -154,7 +154,7 @@ def listens(folder: Path) -> bool:
     return True
 
 
-def _listening(path: Path) -> socket.socket:
+def listening(path: Path) -> socket.socket:
     """A bound socket that only its owner may open, from its first moment; what a dead controller left goes."""
     if path.is_socket():
         path.unlink()

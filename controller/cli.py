@@ -1,4 +1,4 @@
-"""`headroom run` and the operator's acts; the work is imported inside each command so that --help is instant."""
+"""`headroom run`, its console and the operator's acts; the work is imported inside each command: --help is instant."""
 
 import getpass
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from controller import cli_records
+from controller.console import cli as console
 
 app = typer.Typer()
 app.registered_commands += cli_records.app.registered_commands
 app.registered_groups += cli_records.app.registered_groups
+app.add_typer(console.app)
 
 SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's directory, or a built-in site: colossus, hall.")]
 STATE = Annotated[Path | None, typer.Option("--state", help="State directory; default: ~/.local/state/headroom.")]
@@ -32,9 +34,18 @@ def run(
         Path | None,
         typer.Option("--capture", metavar="FILE", help="Also record what is heard and sent, 1 GB at most."),
     ] = None,
+    listen: console.LISTEN = console.HERE,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Without the operator's console.")] = False,
+    tls_cert: console.CERT = None,
+    tls_key: console.KEY = None,
+    behind_proxy: console.PROXY = False,
 ) -> None:
-    """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second."""
-    from controller import view
+    """Run the controller of a site until Ctrl-C: read every device, cap every rack, each second; and its console."""
+    from contextlib import ExitStack
+
+    from controller import acts, view
+    from controller.console.child import Child
+    from controller.console.serve import ConsoleError
     from controller.frames import Mode
     from controller.process import ServiceError
     from controller.service import run as run_service
@@ -43,11 +54,57 @@ def run(
     from drivers.site.problems import SiteError
 
     try:
-        with view.log_lines(), view.sink(as_json) as sink:
+        found, note = resolve_site(site), ""
+        with ExitStack() as stack:
+            if not no_console:
+                note = console.welcome(
+                    acts.state_dir(found, state), console.where(listen, tls_cert, tls_key, behind_proxy)
+                )
+                args = _console_args(site, state, listen, tls_cert, tls_key, behind_proxy)
+                stack.enter_context(Child("console", *args))
+            stack.enter_context(view.log_lines())
+            sink = stack.enter_context(view.sink(as_json, note))
             mode = Mode.SHADOW if shadow else Mode.LIVE
-            run_service(resolve_site(site), RealClock(), mode, sink, state, stop_within, capture)
-    except (SiteError, ServiceError) as error:
+            run_service(found, RealClock(), mode, sink, state, stop_within, capture)
+    except (SiteError, ServiceError, ConsoleError) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"state directory {error.filename}: {error.strerror}; give another with --state")
+
+
+def _console_args(
+    site: str, state: Path | None, listen: str, cert: Path | None, key: Path | None, behind_proxy: bool
+) -> list[str]:
+    """The console's command line, as `run` was told."""
+    named = {"--state": state, "--tls-cert": cert, "--tls-key": key}
+    given = [part for name, value in named.items() if value is not None for part in (name, str(value))]
+    return [site, "--listen", listen, *given, *["--behind-proxy"] * behind_proxy]
+
+
+@app.command("status")
+def status(site: SITE, as_json: JSON = False, state: STATE = None) -> None:
+    """The running controller in one line, and its alarms."""
+    from controller import view
+
+    head = _newest(site, state)
+    if as_json:
+        _print_json({name: value for name, value in head.items() if name != "arrays"})
+        return
+    typer.echo(view.line(head))
+    for line in _alarm_lines(head):
+        typer.echo(line)
+
+
+@app.command("alarms")
+def alarms(site: SITE, as_json: JSON = False, state: STATE = None) -> None:
+    """What needs a person now, gravest first. Exit code 1 where anything does."""
+    head = _newest(site, state)
+    lines = _alarm_lines(head)
+    if as_json:
+        _print_json({"alarms": head.get("alarm_list") or head["alarms"]})
+    else:
+        typer.echo("\n".join(lines or ["no alarms"]))
+    raise typer.Exit(1 if lines else 0)
 
 
 @app.command("envelope")
@@ -79,16 +136,19 @@ def mode(
     _act(site, state, why, {"act": "mode", "mode": name})
 
 
+TARGET = Annotated[str, typer.Argument(metavar="RACK|JOB|NODE", help="Id of a rack, of a job, or of a node above.")]
+
+
 @app.command("hold")
-def hold(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
-    """Keep a rack's cap from rising."""
-    _act(site, state, why, {"act": "hold", "rack": rack})
+def hold(site: SITE, target: TARGET, state: STATE = None, why: WHY = "") -> None:
+    """Keep the cap of a rack, of a job's racks, or of all racks below a node from rising."""
+    _act(site, state, why, {"act": "hold"}, target)
 
 
 @app.command("release")
-def release(site: SITE, rack: str, state: STATE = None, why: WHY = "") -> None:
-    """Let a held rack rise again."""
-    _act(site, state, why, {"act": "release", "rack": rack})
+def release(site: SITE, target: TARGET, state: STATE = None, why: WHY = "") -> None:
+    """Let what is held rise again."""
+    _act(site, state, why, {"act": "release"}, target)
 
 
 @app.command("setpoint", context_settings={"ignore_unknown_options": True})  # a value may be negative
@@ -196,13 +256,20 @@ def outage(
 
 def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any]) -> None:
     """Ask the running controller, or the site file where none runs, and print the answer."""
-    import json
+    from urllib.parse import quote
 
     from controller import acts, answers, ask
+    from controller.console import remote
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
 
     try:
+        far = remote.from_environment()
+        if far is not None and question["ask"] != "outage":
+            rack = quote(str(question.get("rack", "")), safe="")
+            path = f"/v1/racks/{rack}/explain" if rack else f"/v1/{question['ask']}"
+            _print_reply(far.get(path + "?all=true" * bool(question.get("all"))), as_json)
+            return
         site = resolve_site(name)
         long = question["ask"] == "outage"  # the controller gives its state for it, this process the time
         folder = acts.state_path(site, state)
@@ -212,25 +279,61 @@ def _ask(name: str, state: Path | None, as_json: bool, question: dict[str, Any])
             reply = answers.answer(answers.by_design(site), question)
         elif long:
             reply = answers.answer(answers.by_state(site, reply), question)
-    except (SiteError, answers.AskError) as error:
+    except (SiteError, answers.AskError, remote.RemoteError) as error:
         _fail(str(error))
+    _print_reply(reply, as_json)
+
+
+def _print_reply(reply: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(reply, indent=1))
-        return
-    typer.echo("\n".join([f"({reply['source']})", *reply["lines"]]))
+        _print_json(reply)
+    else:
+        typer.echo("\n".join([f"({reply['source']})", *reply["lines"]]))
 
 
-def _act(name: str, state: Path | None, why: str, act: dict[str, Any]) -> None:
+def _print_json(thing: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(thing, indent=1))
+
+
+def _newest(name: str, state: Path | None) -> dict[str, Any]:
+    """The newest cycle: by the API where the environment names a console, else from the controller on this machine."""
+    from controller import acts
+    from controller.console import remote
+    from drivers.site.load import resolve_site
+    from drivers.site.problems import SiteError
+
+    try:
+        far = remote.from_environment()
+        return far.get("/v1/status") if far else remote.newest(acts.state_path(resolve_site(name), state))
+    except (SiteError, remote.RemoteError) as error:
+        _fail(str(error))
+
+
+def _alarm_lines(head: dict[str, Any]) -> list[str]:
+    listed = head.get("alarm_list")
+    return head["alarms"] if listed is None else [f"{a['priority']} {a['state']}: {a['text']}" for a in listed]
+
+
+def _act(name: str, state: Path | None, why: str, act: dict[str, Any], target: str = "") -> None:
     from controller import acts, ask
+    from controller.act_kinds import target_of
+    from controller.console import remote
     from drivers.clock import RealClock
     from drivers.site.load import resolve_site
     from drivers.site.problems import SiteError
 
     try:
         site = resolve_site(name)
+        act |= target_of(site, target) if target else {}
+        if far := remote.from_environment():
+            done = far.act(act, why)
+            typer.echo(f"written as {done['by']}; the controller takes it up within a second")
+            return
         folder = acts.state_dir(site, state)
         acts.append(folder, site, RealClock(), getpass.getuser(), why, act)
-    except (SiteError, acts.ActError) as error:
+    except (SiteError, acts.ActError, remote.RemoteError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"the act was not written: {error}")

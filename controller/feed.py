@@ -18,28 +18,28 @@ TOP = 6
 WORST = 3  # losses that a frame names
 NOTHING_YET = Latest()
 ILL_TOP = 16  # wires in trouble that a frame names; the rest are counted
+REASON_WORDS = {
+    Reason.FREE: "nothing limits it",
+    Reason.STALE: "may not rise: data not fresh",
+    Reason.PACE: "rising within the site's ramp",
+    Reason.ROOM: "rising as others confirm",
+    Reason.HOLD: "held",
+    Reason.START: "cap found at start",
+    Reason.FLOOR: "at its floor",
+    Reason.GUARD: "cut by the guard",
+    Reason.RIDING: "nothing rises while a UPS is on battery",
+    Reason.LOST: "an element is lost: what is left carries no more",
+    Reason.SHED: "shed: floors do not fit",
+}
 
 
 def reason_text(plan: Plan, frames: Frames, rack: int) -> str:
     """Why a rack has its cap, in words."""
     reason, row = Reason(int(frames.orders.reason[rack])), int(frames.orders.row[rack])
-    words = {
-        Reason.FREE: "nothing limits it",
-        Reason.STALE: "may not rise: data not fresh",
-        Reason.PACE: "rising within the site's ramp",
-        Reason.ROOM: "rising as others confirm",
-        Reason.HOLD: "held",
-        Reason.START: "cap found at start",
-        Reason.FLOOR: "at its floor",
-        Reason.GUARD: "cut by the guard",
-        Reason.RIDING: "nothing rises while a UPS is on battery",
-        Reason.LOST: "an element is lost: what is left carries no more",
-        Reason.SHED: "shed: floors do not fit",
-    }
     if reason in (Reason.ROW, Reason.FLOOR) and row >= 0:
         why = frames.limits.narrowed_by[row]
         return row_text(plan, row) + (f" ({why})" if why else "")
-    return words.get(reason, reason.name.lower())
+    return REASON_WORDS.get(reason, reason.name.lower())
 
 
 def capped(frames: Frames, plan: Plan) -> np.ndarray:

@@ -148,6 +148,29 @@ class Reason(IntEnum):
 
 
 @dataclass(frozen=True)
+class Curtailment:
+    """A lower envelope agreed on beforehand; times are wall milliseconds."""
+
+    id: str
+    envelope_w: float
+    from_ms: int
+    until_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class JobTold:
+    """A job as its scheduler tells of it."""
+
+    id: str
+    racks: tuple[str, ...]
+    priority: int = 1
+    gang: bool = True  # its racks run in step
+    tenant: str = ""
+    flexible: bool = False  # slowed before others of its priority
+
+
+@dataclass(frozen=True)
 class Requests:
     """What people and the grid ask for now, as acts.py read it; safety binds it like everything else."""
 
@@ -155,6 +178,10 @@ class Requests:
     envelope_w: float | None = None
     envelope_by: str = ""
     held: frozenset[str] = frozenset()  # racks whose cap may not rise
+    parked: frozenset[str] = frozenset()  # racks in maintenance: their caps go to the safe caps and stay there
+    curtailments: tuple[Curtailment, ...] = ()  # planned ones; schedule.py says which is under way
+    priority: tuple[tuple[str, int], ...] = ()  # job -> priority in place of the site file's
+    jobs: tuple[JobTold, ...] = ()  # in place of the site file's, on their racks
     envelope_within_s: float | None = None  # in a hurry: from asked to held [s]; None is within the site's ramp
     setpoints: tuple[SetpointCommand, ...] = ()  # asked since the last cycle: each is taken up once or never
 
@@ -222,6 +249,7 @@ class Limits:
     room_w: Floats  # [K + J] limit less other load: what racks may have
     narrowed_by: tuple[str, ...]  # [K + J] "" for the rating itself
     held: Bools  # [R] operator holds the rack: its cap may not rise
+    parked: Bools  # [R] in maintenance: its cap goes to the safe cap and stays there
     envelope_w: float
     mode: Mode
     setpoints: tuple[SetpointCommand, ...] = ()

@@ -57,13 +57,13 @@ def narrow(
         narrowed[plan.loop_row.start + row] = "flow and supply temperature"
     for row in np.flatnonzero(np.isfinite(warm.limit_w)):
         narrowed[plan.cdu_row.start + row] = "supply warmer than the racks accept"
-    held = np.zeros(len(plan.max_w), dtype=bool)
-    held[[plan.site.rack_index[r] for r in requests.held]] = True
+    parked = _marked(plan, requests.parked)
     limits = Limits(
         limit_w=limit_w,
         room_w=room_w,
         narrowed_by=tuple(narrowed),
-        held=held,
+        held=_marked(plan, requests.held) | parked,
+        parked=parked,
         envelope_w=envelope_w,
         mode=requests.mode,
         setpoints=requests.setpoints,
@@ -78,6 +78,12 @@ def narrow(
         curtailed=bool(by) and (last.curtailed or estimate.covered),
         last_s=image.now_s,
     )
+
+
+def _marked(plan: Plan, racks: frozenset[str]) -> Bools:
+    out = np.zeros(len(plan.max_w), dtype=np.bool_)
+    out[[plan.site.rack_index[r] for r in racks]] = True
+    return out
 
 
 def _losses(

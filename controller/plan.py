@@ -79,6 +79,7 @@ class Plan:
     storage_slot: Ints  # [storage] discharge [W]
     storage_node: Ints  # [storage]
     pdu_slot: Ints  # [R, 2] power of cords A and B
+    measured: dict[tuple[str, str], int]  # (id of the thing measured, point) -> slot
     own_cdu_slot: Ints  # [R] power of the CDU that hangs on the rack's own PDUs, -1 if none does
     agent_slot: dict[str, Ints]  # column -> [R]
     gpu_slot: Ints  # [R, GPUs] power of each GPU, -1 where a rack has fewer; no column where the leaf is the rack
@@ -183,6 +184,7 @@ def compile_plan(site: Site, inventory: Inventory) -> Plan:
         storage_slot=np.array([measured.get((x.id, "power_w"), -1) for x in site.storage], dtype=np.int64),
         storage_node=np.array([site.node_index[x.node] for x in site.storage], dtype=np.int64),
         pdu_slot=node_slot.power[pdu],
+        measured=measured,
         own_cdu_slot=_own_cdus(site, measured),
         agent_slot={p: agent.slots(p) for p in agent.points},
         gpu_slot=_gpu_slots(site, inventory),

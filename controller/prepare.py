@@ -146,12 +146,19 @@ class Prepare:
 
     def __init__(self, plan: Plan, now_s: Callable[[], float] = perf_s) -> None:
         self._now_s = now_s
-        self._structure = problem.compile_structure(plan)  # scratch of its own: the cycle's keeps what it learnt
         self.newest: Moment | None = None
-        kit = compile_kit(plan)
-        self._sets = Task(lambda at: sets_each(kit, at), SETS_S)
-        self._tables = Task(lambda at: tables_each(plan, kit, at, self._secured()), TABLES_S)
+        self._sets = Task(lambda at: sets_each(self._kit, at), SETS_S)
+        self._tables = Task(lambda at: tables_each(self._plan, self._kit, at, self._secured()), TABLES_S)
         self._turn: deque[Task[Any]] = deque([self._sets, self._tables])
+        self.adopt(plan)
+
+    def adopt(self, plan: Plan) -> None:
+        """Go on by this plan, from its first cycle; what is complete stays, and ages."""
+        self._plan, self._kit = plan, compile_kit(plan)
+        self._structure = problem.compile_structure(plan)  # scratch of its own: the cycle's keeps what it learnt
+        self.newest = None
+        for task in self._turn:
+            task.steps = None
 
     @property
     def latest(self) -> Latest:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from controller import cycle
+from controller import cycle, jobs
 from controller.acts import requests_of
-from controller.frames import Floats, Frames, Mode, Requests
+from controller.frames import Floats, Frames, JobTold, Mode, Requests
 from controller.plan import Plan, compile_plan
 from drivers.capture.playback import Playback
 from drivers.capture.tape import Entry, Message, Note, Tape
@@ -63,7 +63,8 @@ class Replay:
 
     def __init__(self, site: Site, tape: Tape, watch: Watch = lambda *_: None) -> None:
         self.playback = Playback(site, load_profiles(), tape.header)
-        self.plan = compile_plan(site, self.playback.inventory)
+        self.plan = self._built = compile_plan(site, self.playback.inventory)
+        self._adopted: tuple[tuple[JobTold, ...], tuple[tuple[str, int], ...]] = ((), ())
         self.outcome = Outcome()
         self._tape, self._watch = tape, watch
         self._state: cycle.State | None = None
@@ -95,6 +96,7 @@ class Replay:
         """The recorded controller began, or begins a cycle; what cannot be read is passed over."""
         try:
             if entry.body.get("note") == "begin":
+                self.plan, self._adopted = self._built, ((), ())
                 self._state = cycle.begin(self.plan, int(entry.body["epoch"]), entry.t_s)
                 self.outcome.recorded_by_controller, self._due_s = True, np.inf
             elif entry.body.get("note") == "cycle" and self._state is not None:
@@ -118,6 +120,10 @@ class Replay:
 
     def _step(self, now_s: float, requests: Requests, state: cycle.State) -> None:
         self._compare()
+        if (requests.jobs, requests.priority) != self._adopted:
+            self._adopted = requests.jobs, requests.priority
+            self.plan = jobs.with_jobs(self._built, requests.jobs, dict(requests.priority))
+            jobs.adopt(self.plan, state)
         frames, commands = cycle.step(self.plan, self.playback.snapshot(now_s), requests, state)
         self.outcome.cycles += 1
         if requests.mode == Mode.SHADOW:

@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from controller import answers, cycle, feed
+from controller import answers, cycle, feed, jobs, picture, schedule, sheet
 from controller.acts import AUDIT, Acts, next_epoch, requests_body, state_dir
 from controller.alarms import Finding
 from controller.ask import Ask
-from controller.frames import Frames, Mode, Requests
+from controller.frames import Frames, JobTold, Mode, Requests
 from controller.kernels import warm
 from controller.plan import Plan, compile_plan
 from controller.prepare import SLICE_S, Prepare
 from controller.process import ServiceError, lock, notify, recording
 from controller.records import Records
+from controller.tap import Tap
+from controller.told import Told
 from controller.watch import Watch
 from drivers.building import Building
 from drivers.clock import Clock, perf_s
@@ -61,6 +63,8 @@ class Service:
         self._note = note  # what a recording needs to have the same cycles again
         self._plan: Plan = compile_plan(site, building.inventory)
         self._records = Records(self._plan, building.inventory, folder, clock, disk=records)
+        self._built, self._told = self._plan, Told(folder, site)
+        self._adopted: tuple[tuple[JobTold, ...], tuple[tuple[str, int], ...]] = ((), ())
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode, clock)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
@@ -73,6 +77,7 @@ class Service:
         self._prepare = Prepare(self._plan)
         self._watch, self._look_s, self._called = Watch(self._plan), -np.inf, False
         self._ask = Ask(folder, self._answer)
+        self._layout, self._tap = picture.Layout(self._plan), Tap(folder, lambda: sheet.pack(self._plan))
         self.stop = asyncio.Event()
 
     async def run(self, leave_s: float = LEAVE_S) -> None:
@@ -82,6 +87,7 @@ class Service:
         self._records.start(self._state.ledger.epoch)
         await self._building.start()
         await self._ask.start()
+        await self._tap.start()
         notify("READY=1")
         due_s = self._clock.now_s()
         leave_by_s = np.inf
@@ -99,6 +105,7 @@ class Service:
         finally:
             notify("STOPPING=1")
             await self._ask.stop()
+            await self._tap.stop()
             await self._building.stop()
             self._records.stop()
 
@@ -132,7 +139,8 @@ class Service:
         at = self._prepare.newest
         if at is None:
             raise answers.AskError("no cycle has finished yet: ask again in some seconds")
-        world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, self._acts.said)
+        said, asked = self._acts.said, self._acts.requests
+        world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, said, asked=asked)
         return answers.answer(world, question)
 
     def _next_due(self, due_s: float) -> float:
@@ -150,6 +158,7 @@ class Service:
         requests = self._requests(began_s, said)
         self._note("cycle", t_s=began_s, **requests_body(requests))
         try:
+            self._adopt(requests)
             shot = self._building.snapshot(began_s)
             sets = self._prepare.latest.sets
             ready = sets.of_loss if sets and began_s - sets.at_s < SETS_OLD_S else cycle.NOTHING
@@ -192,7 +201,18 @@ class Service:
         if self._failed > self._failures:
             self._failures = self._failed
             said.append(Finding("cycle_failed", f"{self._failed} cycles failed since the start, see the log"))
-        return replace(requests, mode=self._mode(requests.mode))
+        requests = schedule.due(self._plan.site, requests, self._clock.wall_ms())
+        return replace(requests, mode=self._mode(requests.mode), jobs=self._told.poll())
+
+    def _adopt(self, requests: Requests) -> None:
+        """Other jobs or priorities than before are another plan; the stages go on by it."""
+        if (requests.jobs, requests.priority) == self._adopted:
+            return
+        self._adopted = requests.jobs, requests.priority
+        self._plan = jobs.with_jobs(self._built, requests.jobs, dict(requests.priority))
+        jobs.adopt(self._plan, self._state)
+        self._prepare.adopt(self._plan)
+        self._tap.renew()
 
     def _mode(self, asked: Mode) -> Mode:
         """Started as shadow, nothing else; leases that are held are given back before anything falls silent."""
@@ -209,7 +229,11 @@ class Service:
             said = [*said, *(Finding(code, text) for code, text in self._building.alarms())]
             outranked = int(self._state.ledger.outranked.sum())
             told = self._records.told(frames, links, outranked, feed.lapsed(latest), said)
-            self._sink(feed.frame(self._plan, frames, links, timing, outranked, [x.text for x in said], latest, told))
+            timing["wall_ms"] = self._clock.wall_ms()
+            text = [x.text for x in said]
+            frame = feed.frame(self._plan, frames, links, timing, outranked, text, latest, told)
+            self._sink(frame)
+            self._tap.put(lambda: picture.pack(self._plan, self._layout, frames, frame))
         except Exception:
             logging.exception("the cycle was good, it could not be shown")
 

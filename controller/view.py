@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
@@ -35,9 +36,11 @@ def bar(share: float | None) -> Text:
     return Text("█" * filled + "·" * (FULL - filled), style=style) + Text(f" {share:6.1%}")
 
 
-def screen(frame: dict[str, Any], truth: dict[str, Any] | None = None) -> RenderableType:
-    """The whole screen from one controller frame, beside it the plant's own truth when there is one."""
+def screen(frame: dict[str, Any], truth: dict[str, Any] | None = None, note: str = "") -> RenderableType:
+    """The whole screen from one controller frame, beside it the plant's own truth when there is one; `note` on top."""
     parts: list[RenderableType] = [_head(frame, truth), _alarms(frame), _limits(frame)]
+    if note:
+        parts.insert(0, Text(note))
     if frame["jobs"]:
         parts.append(_jobs(frame))
     return Group(*parts)
@@ -119,24 +122,24 @@ def _alarms(frame: dict[str, Any]) -> RenderableType:
 
 
 @contextmanager
-def sink(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+def sink(as_json: bool, note: str = "") -> Iterator[Callable[[dict[str, Any]], None]]:
     """Where frames go: JSON lines for a program, a live screen on a terminal, a line a second elsewhere.
 
     Taking a frame never waits: a paused terminal or a reader that is slow or gone misses frames, control does not.
+    `note` stands on top of the screen, elsewhere it is told once on standard error.
     """
     outlet: Outlet[dict[str, Any]]
     if sys.stdout.isatty() and not as_json:
-        outlet = Outlet(lambda: live(_screen))
+        outlet = Outlet(lambda: live(partial(screen, note=note)))
     else:
+        if note:
+            with suppress(OSError):
+                print(note, file=sys.stderr, flush=True)
         outlet = Outlet(lambda: lines(compact if as_json else line))
     try:
         yield outlet.put
     finally:
         outlet.close()
-
-
-def _screen(frame: dict[str, Any]) -> RenderableType:
-    return screen(frame)
 
 
 @contextmanager

@@ -16,6 +16,9 @@ def sim(
     speed: Annotated[float, typer.Option(min=0.1, max=20.0, help="Plant seconds per second.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object of the truth every second.")] = False,
+    control: Annotated[
+        Path | None, typer.Option(metavar="SOCKET", help="Local socket on which scenarios can be started.")
+    ] = None,
 ) -> None:
     """Run a simulated plant behind real Modbus TCP and MQTT, until Ctrl-C."""
     import asyncio
@@ -35,7 +38,7 @@ def sim(
         plan = resolve_site(site), load_scenario(scenario)
         _warn(untaken(plan[1]))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json))
+            runner.run(serve(*plan, seed=seed, speed=speed, as_json=as_json, control=control))
     except (SiteError, ScenarioError, PlantError, PortTakenError) as error:
         typer.echo(str(error.strerror if isinstance(error, PortTakenError) else error), err=True)
         raise typer.Exit(1) from error
@@ -50,10 +53,14 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal plants.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT|none", help="Where the operator's console listens.")
+    ] = "127.0.0.1:8600",
 ) -> None:
-    """Broker, plant and controller together, live; a summary by the plant's own truth at the end."""
+    """Broker, plant, controller and console together, live; a summary by the plant's own truth at the end."""
     import json
 
+    from controller.console.serve import ConsoleError
     from drivers.site.problems import SiteError
     from sim.lab.broker import BrokerError
     from sim.lab.demo import DemoError, run_demo
@@ -61,8 +68,8 @@ def demo(
 
     try:
         _warn(untaken(load_scenario(scenario)))
-        summary = run_demo(site, scenario, seed, for_s, as_json)
-    except (SiteError, ScenarioError, BrokerError, DemoError) as error:
+        summary = run_demo(site, scenario, seed, for_s, as_json, listen)
+    except (SiteError, ScenarioError, BrokerError, DemoError, ConsoleError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
@@ -227,20 +234,22 @@ def year_(
 @app.command("bench")
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="allocate|cycle|history|mqtt|plant|poll|security|all", help="What to measure.")
+        str,
+        typer.Argument(metavar="allocate|console|cycle|history|mqtt|plant|poll|security|all", help="What to measure."),
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     devices: Annotated[
         int, typer.Option(min=1, help="Devices that `poll` reads; 17500 is five thirds of a site.")
     ] = 10_500,
 ) -> None:
-    """Measure beside a peer in the same run: the allocation beside HiGHS, a cycle with and without the background work,
-    MQTT at two brokers, the plant over a simulated day, kinds of security beside each other, the reader beside
-    pymodbus's client."""
+    """Measure beside a peer in the same run: the allocation beside HiGHS, the console with 20 browsers and without, a
+    cycle with and without the background work, MQTT at two brokers, the plant over a simulated day, kinds of security
+    beside each other, the reader beside pymodbus's client."""
     import json
     from collections.abc import Callable
 
     from sim.lab.bench.allocate import bench_allocate
+    from sim.lab.bench.console import bench_console
     from sim.lab.bench.cycle import bench_cycle
     from sim.lab.bench.history import bench_history
     from sim.lab.bench.mqtt import bench_mqtt
@@ -251,6 +260,7 @@ def bench(
     say = partial(typer.echo, err=True)
     benches: dict[str, Callable[[], dict[str, Any]]] = {
         "allocate": partial(bench_allocate, say),
+        "console": partial(bench_console, say),
         "cycle": partial(bench_cycle, say),
         "history": partial(bench_history, say),
         "mqtt": partial(bench_mqtt, say),

@@ -123,7 +123,8 @@ class Town:
 
     def new_controller(self) -> Process:
         """A controller that is not running yet."""
-        return Process("run", str(self.path), "--json", "--state", str(self.state), "--stop-within", "2")
+        state = str(self.state)
+        return Process("run", str(self.path), "--json", "--state", state, "--stop-within", "2", "--no-console")
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:  # a start that fails leaves nothing running

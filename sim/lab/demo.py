@@ -1,4 +1,4 @@
-"""`headroom demo`: broker, plant and controller as real processes on real sockets, shown live and scored."""
+"""`headroom demo`: broker, plant, controller and console as real processes on real sockets, shown live and scored."""
 
 import asyncio
 import ctypes
@@ -7,13 +7,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import RenderableType
 
 from controller import view
+from controller.console import cli as console
+from controller.console.child import Child
 from drivers.clock import RealClock
 from drivers.site.load import resolve_site
 from drivers.supervise import Outlet
@@ -25,6 +27,8 @@ STOP_S = 5.0
 RESTART_S = 1.0
 PR_SET_PDEATHSIG = 1
 LINE_LIMIT = 1 << 20
+NO_CONSOLE = "none"
+PLANT = "plant.sock"  # the plant's control socket
 Take = Callable[[dict[str, Any]], None]
 Shown = tuple[dict[str, Any], dict[str, Any] | None]
 
@@ -33,13 +37,24 @@ class DemoError(RuntimeError):
     """The demo cannot go on; the message carries what the failed process said."""
 
 
-def run_demo(name: str, scenario: str, seed: int, for_s: float | None, as_json: bool) -> dict[str, Any]:
-    """Run until `for_s` seconds after the first cycle, or Ctrl-C; the summary. DemoError, BrokerError on failure."""
+def run_demo(
+    name: str, scenario: str, seed: int, for_s: float | None, as_json: bool, listen: str = NO_CONSOLE
+) -> dict[str, Any]:
+    """Run until `for_s` seconds after the first cycle, or Ctrl-C; the summary. DemoError, BrokerError on failure.
+
+    The console listens on `listen`, ConsoleError where that does not do.
+    """
     site = resolve_site(name)
     score = Score(site.control.envelope_w)
-    with Broker(site.mqtt.port) as broker, tempfile.TemporaryDirectory(prefix="headroom-demo-") as folder:
-        demo = _Demo(name, scenario, seed, Path(folder), score, broker)
-        with _Shown(as_json) as show:
+    with Broker(site.mqtt.port) as broker, tempfile.TemporaryDirectory(prefix="headroom-demo-") as place:
+        folder = Path(place)
+        demo, note = _Demo(name, scenario, seed, folder, score, broker), ""
+        with ExitStack() as stack:
+            if listen != NO_CONSOLE:
+                note = console.welcome(folder, console.where(listen))
+                args = ("console", name, "--listen", listen, "--state", place, "--plant", str(folder / PLANT))
+                stack.enter_context(Child(*args))
+            show = stack.enter_context(_Shown(as_json, note))
             asyncio.run(demo.run(for_s, show))
     return score.summary()
 
@@ -48,8 +63,18 @@ class _Demo:
     """The two processes and what they say."""
 
     def __init__(self, name: str, scenario: str, seed: int, folder: Path, score: Score, broker: Broker) -> None:
-        self._plant = ("sim", name, "--scenario", scenario, "--seed", str(seed), "--json")
-        self._controller = ("run", name, "--json", "--state", str(folder), "--stop-within", "2")
+        self._plant = (
+            "sim",
+            name,
+            "--scenario",
+            scenario,
+            "--seed",
+            str(seed),
+            "--json",
+            "--control",
+            str(folder / PLANT),
+        )
+        self._controller = ("run", name, "--json", "--state", str(folder), "--stop-within", "2", "--no-console")
         self._folder, self._score, self._broker = folder, score, broker
         self._clock = RealClock()
         self._stop = asyncio.Event()
@@ -98,12 +123,12 @@ class _Demo:
         while True:
             log = self._folder / f"{what}.log"
             with log.open("ab") as errors:  # what an earlier one said before it died stays
-                process = await _spawn(args, errors)
+                process = await spawn(args, errors)
             try:
                 await self._read(process, take)
                 await process.wait()
             finally:
-                await _end(process)
+                await end(process)
             text = log.read_text(errors="replace").strip()[-2000:]
             if not restart or not self._cycling.is_set():
                 raise DemoError(f"the {what} stopped: {text or process.returncode}")
@@ -126,7 +151,7 @@ class _Demo:
         self._show(frame, self._truth)
 
 
-async def _spawn(args: tuple[str, ...], errors: IO[bytes]) -> asyncio.subprocess.Process:
+async def spawn(args: tuple[str, ...], errors: IO[bytes]) -> asyncio.subprocess.Process:
     """Start one of our own commands; it dies with us even when we are killed."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -146,7 +171,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Ask a process to stop, then make it."""
     if process.returncode is not None:
         return
@@ -161,20 +186,22 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 class _Shown:
     """A live screen on a terminal, a line a second elsewhere, on standard error for `--json`; nobody waits for it."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, note: str = "") -> None:
         on_screen = sys.stdout.isatty() and not as_json
         stream = sys.stderr if as_json else sys.stdout
-        self._outlet: Outlet[Shown] = Outlet(lambda: view.live(_screen) if on_screen else view.lines(_line, stream))
+        if note and not on_screen:
+            print(note, file=sys.stderr, flush=True)
+
+        def drawn(shown: Shown) -> RenderableType:
+            return view.screen(*shown, note)
+
+        self._outlet: Outlet[Shown] = Outlet(lambda: view.live(drawn) if on_screen else view.lines(_line, stream))
 
     def __enter__(self) -> Callable[[dict[str, Any], dict[str, Any] | None], None]:
         return lambda frame, truth: self._outlet.put((frame, truth))
 
     def __exit__(self, *exc: object) -> None:
         self._outlet.close()
-
-
-def _screen(shown: Shown) -> RenderableType:
-    return view.screen(*shown)
 
 
 def _line(shown: Shown) -> str:

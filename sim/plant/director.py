@@ -1,6 +1,7 @@
 """Turns a scenario's timeline into the plant's faults and demands, step by step."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +92,14 @@ class Director:
             self.thermal.cdu_ok[close[1]] = False
         self.jobs.share[:] = self._share.value(t_s)
         self.rise_k = float(self._heat.value(t_s)[0])
+
+    def add(self, events: Sequence[PlantEvent]) -> None:
+        """Take further events into the timeline (times since the start); PlantError where one means nothing here."""
+        for event in events:
+            self._check(event)
+        self._drawn |= {e: self._draw(e) for e in events if isinstance(e, IgnoreCaps | SlowActuators)}
+        self._todo = sorted([*self._todo, *events], key=lambda e: e.at_s)
+        self.faulted |= {self._id(e) for e in events if isinstance(e, Outage | CoolingTrip | StorageTrip)}
 
     def put(self, element: str, *, in_service: bool) -> None:
         """Take any element out or bring it back: node, CDU, cooling unit or storage; KeyError on another id."""

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from drivers.clock import Clock, RealClock
@@ -23,6 +24,7 @@ from sim.plant.devices import Panel
 from sim.plant.events import Scenario
 from sim.plant.plant import Plant
 from sim.plant.truth import Truth
+from sim.serve.control import Control
 from sim.serve.modbus import ModbusPlant
 from sim.serve.mqtt import MqttPlant
 
@@ -195,17 +197,27 @@ def human_line(second: Second) -> str:
     return line
 
 
-async def serve(site: Site, scenario: Scenario, *, seed: int, speed: float, as_json: bool) -> None:
-    """Run a plant until SIGINT or SIGTERM; a reader of standard output that is slow or gone ends nothing."""
+async def serve(
+    site: Site, scenario: Scenario, *, seed: int, speed: float, as_json: bool, control: Path | None = None
+) -> None:
+    """Run a plant until SIGINT or SIGTERM; a reader of standard output that is slow or gone ends nothing.
+
+    `control` is the path of a socket on which scenarios can be started.
+    """
     line = truth_line if as_json else human_line
     outlet: Outlet[Second] = Outlet(_printing(line))
     service = PlantService(site, scenario, seed=seed, speed=speed, tell=outlet.put)
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, service.stop.set)
+    line_in = Control(control, service.plant) if control else None
     try:
+        if line_in is not None:
+            await line_in.start()
         await service.run()
     finally:
+        if line_in is not None:
+            await line_in.stop()
         outlet.close()
 
 

@@ -71,7 +71,9 @@ def bounds(
         limits[b.plan.row_name.index(name)] = watts
     marked = np.zeros(b.racks, dtype=bool)
     marked[list(held)] = True
-    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), marked, limits[b.plan.envelope_row], mode)
+    nobody = np.zeros(b.racks, dtype=bool)
+    top_w = limits[b.plan.envelope_row]
+    return Limits(limits, np.maximum(limits, 0.0), ("",) * len(limits), marked, nobody, top_w, mode)
 
 
 def test_equal_gangs_get_equal_caps_that_fill_the_envelope(b: Bench) -> None:

@@ -10,7 +10,7 @@ from helpers_site import tiny_site
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import acts
+from controller import act_kinds, acts
 from controller.acts import Acts
 from controller.frames import Mode, Requests
 from controller.guard_setpoint import check, refusal
@@ -73,7 +73,7 @@ def told(**more: object) -> dict[str, object]:
 )
 def test_an_act_that_is_none_is_refused(act: dict[str, object], says: str) -> None:
     with pytest.raises(acts.ActError, match=says):
-        acts.check(SITE, act)
+        act_kinds.check(SITE, act)
 
 
 @given(
@@ -83,7 +83,7 @@ def test_whatever_stands_in_an_act_is_an_act_or_an_act_error(value: object, key:
     act = told(revert=[1.0, 60.0]) | {key: value}
     raised = False
     try:
-        acts.check(SITE, act)
+        act_kinds.check(SITE, act)
     except acts.ActError:
         raised = True
     assert raised or act[key] == value

@@ -125,7 +125,18 @@ def test_late_cycles_of_a_controller_that_died_still_count() -> None:
 async def test_the_demo_ends_with_a_summary_of_everything_that_was_promised(tmp_path: Path) -> None:
     site = on_free_ports("hall")
     write_site(site, tmp_path / "site")
-    words = ("demo", "--site", str(tmp_path / "site"), "--scenario", "nameplate", "--for", "5", "--json")
+    words = (
+        "demo",
+        "--site",
+        str(tmp_path / "site"),
+        "--scenario",
+        "nameplate",
+        "--for",
+        "5",
+        "--json",
+        "--listen",
+        "none",
+    )
     demo = await asyncio.create_subprocess_exec(
         sys.executable, "-c", MAIN, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

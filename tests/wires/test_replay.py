@@ -10,7 +10,7 @@ from helpers_site import tiny_site
 from typer.testing import CliRunner
 
 from controller import acts
-from controller.frames import Mode, Requests
+from controller.frames import JobTold, Mode, Requests
 from controller.replay import Replay
 from controller.replaying import into_controller
 from drivers.capture.tape import Entry, Exchange, Header, Message, Note, TapeError, entry_line, open_tape, site_hash
@@ -118,7 +118,11 @@ def test_a_recording_that_leaps_in_time_or_names_no_time_ends_soon(tmp_path: Pat
 
 
 def test_requests_survive_a_recording() -> None:
-    asked = Requests(Mode.HOLD, 3e6, "ops", frozenset({"r2", "r1"}), 30.0)
+    told = (JobTold("j1", ("r1", "r2"), 2, tenant="a", flexible=True),)
+    asked = Requests(
+        Mode.HOLD, 3e6, "ops", held=frozenset({"r2", "r1"}), parked=frozenset({"r3"}), priority=(("train", 3),),
+        jobs=told, envelope_within_s=30.0,
+    )  # fmt: skip
     assert acts.requests_of(json.loads(json.dumps(acts.requests_body(asked)))) == asked
     with pytest.raises(KeyError):
         acts.requests_of({"mode": "live"})
