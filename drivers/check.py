@@ -175,7 +175,7 @@ def check_framing(report: Report) -> None:
         if g.framing != "rtu" and g.gap_ms:
             report.note("gateways", g.id, f"'{g.id}' has a gap_ms without framing rtu", "Leave gap_ms empty")
     for d in report.site.devices:
-        if d.protocol == "dsx" or d.gateway:
+        if d.protocol != "modbus_tcp" or d.gateway:
             for name in ("framing", "in_flight"):
                 if (value := getattr(d, name)) != Device.model_fields[name].default:
                     what = f"'{d.id}' has {name} {value} and no connection of its own"
