@@ -72,7 +72,7 @@ def export(site: SITE, kind: KIND = None, since: FROM = ALWAYS, until: TO = "now
 
     try:
         reader = open_read(_folder(site, state))
-        for text in exported(reader.entries(*_span(since, until), tuple(kind or ()))):
+        for text in exported(reader, *_span(since, until), tuple(kind or ())):
             typer.echo(text)
     except JournalError as error:
         _fail(str(error))

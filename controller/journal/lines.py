@@ -1,13 +1,14 @@
 """Records for people and programs: a line of text, or a line of JSON with everything in it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from controller import times
 from controller.frames import Reason
 from controller.journal import body
-from controller.journal.store import Entry
+from controller.journal.store import Entry, Reader
 from controller.words import power
 
 SKIPPED = ("at_ms", "racks", "ends")
@@ -37,21 +38,30 @@ def _text(entry: Entry) -> str:
         return f"cannot be read: {error}"
 
 
-def exported(entries: Iterable[Entry]) -> Iterator[str]:
-    """Records as JSON lines; racks by name once a start has told them, before that by number."""
+def exported(reader: Reader, from_ms: int, to_ms: int, kinds: Sequence[str] = ()) -> Iterator[str]:
+    """Records as JSON lines; racks by the names that the newest start before them told, without one by number."""
     racks: list[str] = []
-    for entry in entries:
+    for entry in chain(reader.entries(0, from_ms, ("start",), 1), reader.entries(from_ms, to_ms)):
+        if entry.kind == "start":
+            racks = _racks(entry)
+        if entry.at_ms < from_ms or (kinds and entry.kind not in kinds):
+            continue
         known: dict[str, Any] = {"seq": entry.seq, "at_ms": entry.at_ms, "kind": entry.kind, "hash": entry.hash.hex()}
         try:
             if entry.kind == "orders":
                 known |= _orders(entry.body, racks)
             else:
-                found = json.loads(entry.body)
-                racks = found["racks"] if entry.kind == "start" else racks
-                known |= {"body": found}
+                known |= {"body": json.loads(entry.body)}
         except (ValueError, KeyError, TypeError) as error:
             known |= {"unreadable": str(error)}
         yield json.dumps(known, separators=(",", ":"))
+
+
+def _racks(start: Entry) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(start.body)["racks"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _orders(packed: bytes, racks: list[str]) -> dict[str, Any]:

@@ -121,6 +121,10 @@ def test_the_journal_s_commands(tmp_path: Path) -> None:
     assert "\x1b" not in text
     status, text = run(tmp_path, "journal", "export", "hall")
     assert [json.loads(line)["kind"] for line in text.splitlines()] == ["start", "orders", "act"]
+    when = ("--kind", "act", "--from", iso(START_MS + 1))
+    assert [json.loads(line)["kind"] for line in run(tmp_path, "journal", "export", "hall", *when)[1].splitlines()] == [
+        "act"
+    ]
     status, text = run(tmp_path, "report", "hall", "--from", iso(START_MS), "--to", "2026-01-01T00:10", "--out", "-")
     assert status == 0
     assert "&lt;script&gt;" in text
@@ -129,6 +133,20 @@ def test_the_journal_s_commands(tmp_path: Path) -> None:
     status, text = run(tmp_path, "journal", "verify", "hall")
     assert status == 1
     assert "makes no sense" in text
+
+
+def test_an_export_names_racks_by_the_start_before_it(tmp_path: Path) -> None:
+    import zlib
+
+    arrays = [np.array([x], dtype=kind) for x, (_, kind) in zip((1, 5000, 1, 3, 0), body.COLUMNS, strict=True)]
+    packed = zlib.compress(
+        body.text({"changed": 1, "rows": {"3": "ups u1"}}) + b"\n" + b"".join(x.tobytes() for x in arrays)
+    )
+    start = START_MS, "start", body.text({"racks": ["r0", "r1"]})
+    told(tmp_path, [start, (START_MS + 5000, "orders", packed)])
+    for more in ((), ("--kind", "orders"), ("--from", iso(START_MS + 1000))):
+        line = run(tmp_path, "journal", "export", "hall", *more)[1].splitlines()[-1]
+        assert json.loads(line)["caps"] == [["r1", 5000, "row", "ups u1", 0]]
 
 
 @pytest.mark.parametrize(
