@@ -38,23 +38,19 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     """
     age_s = shot.now_s - shot.time_s
     np.maximum(age_s, 0.0, out=age_s)
-    heard = shot.quality[plan.agent_slot["beat"]] != Quality.NEVER
-    names = ("beat", "epoch", "seq", "cap_w", "power_w")
-    report = {name: shot.value[plan.agent_slot[name]] for name in names}
-    if not heard.all():
-        report = {name: np.where(heard, value, np.nan) for name, value in report.items()}
-    ledger.confirm(
-        report["beat"], report["epoch"], report["seq"], report["cap_w"], shot.time_s[plan.agent_slot["beat"]]
-    )
+    agent_w = _enter(plan, shot, ledger)
     good = fresh_values(shot.value, shot.quality)
-    quality, still = _doubt(plan, shot, good, report["power_w"], last.still)
+    meter_w = good[plan.node_slot.power]
+    below_w = _below(plan, meter_w)
+    quality, still = _doubt(plan, shot, good, meter_w, below_w, agent_w, last.still)
+    if still.stuck:
+        meter_w = good[plan.node_slot.power]
+        below_w = _below(plan, meter_w)
     cord_w = good[plan.pdu_slot]
     metered_w = _metered(plan, good, cord_w, last.lost.dead)
     charge_w = ledger.charge_w(shot.now_s, metered_w, np.isfinite(metered_w))
-    meter_w = good[plan.node_slot.power]
-    below_w = _below(plan, meter_w)
     summed_w = np.where(_complete(plan, meter_w), below_w + plan.direct_w, np.nan)
-    drawn_w = zeroed(np.where(np.isfinite(metered_w), metered_w, report["power_w"]))
+    drawn_w = zeroed(np.where(np.isfinite(metered_w), metered_w, agent_w))
     witness_w = np.minimum(below_w, plan.rows.dot(drawn_w)[plan.node_row])
     gone = _lost(plan, shot.now_s, good, meter_w, witness_w, last.lost)
     share = _shares(plan, good, cord_w, gone.dead)
@@ -85,6 +81,18 @@ def take(plan: Plan, shot: Snapshot, cycle: int, ledger: Ledger, last: ImageStat
     return image, ImageState(still, gone, rode_s)
 
 
+def _enter(plan: Plan, shot: Snapshot, ledger: Ledger) -> Floats:
+    """Enter the agents' reports into the ledger; the power that each shows, NaN where none was ever heard [R, W]."""
+    slots = plan.agent_slot
+    heard = shot.quality[slots["beat"]] != Quality.NEVER
+    told = [shot.value[slots[name]] for name in ("beat", "epoch", "seq", "cap_w", "power_w")]
+    if not heard.all():
+        told = [np.where(heard, value, np.nan) for value in told]
+    beat, epoch, seq, cap_w, power_w = told
+    ledger.confirm(beat, epoch, seq, cap_w, shot.time_s[slots["beat"]])
+    return power_w
+
+
 def _lost(
     plan: Plan, now_s: float, good: Floats, meter_w: Floats, witness_w: Floats, last: lost.LostState
 ) -> lost.LostState:
@@ -93,15 +101,12 @@ def _lost(
 
 
 def _doubt(
-    plan: Plan, shot: Snapshot, good: Floats, agent_w: Floats, last: trust.StillState
+    plan: Plan, shot: Snapshot, good: Floats, meter_w: Floats, below_w: Floats, agent_w: Floats, last: trust.StillState
 ) -> tuple[Codes, trust.StillState]:
     """Quality [P] with stuck node meters SUSPECT, and no longer among the `good` [P + 1].
 
     A PDU's witness is its rack's agent, a node's are its children.
     """
-    slot = plan.node_slot.power
-    meter_w = good[slot]
-    below_w = _below(plan, meter_w)
     cords_w = meter_w[plan.rack_pdu[:, 0]] + meter_w[plan.rack_pdu[:, 1]]
     apart_w = np.where(below_w > 0.0, np.abs(below_w - meter_w), 0.0)
     apart_w[plan.rack_pdu] = np.abs(zeroed(cords_w - agent_w))[:, None]
@@ -111,9 +116,9 @@ def _doubt(
     after_s = np.where(lost, trust.RODE_S, trust.STUCK_S)
     stuck, state = trust.stuck(meter_w, zeroed(apart_w), full_w, after_s, shot.now_s, last)
     quality = shot.quality.copy()
-    if stuck.any():
-        quality[slot[stuck]] = Quality.SUSPECT
-        good[slot[stuck]] = np.nan
+    if state.stuck:
+        slots = plan.node_slot.power[stuck]
+        quality[slots], good[slots] = Quality.SUSPECT, np.nan
     return quality, state
 
 

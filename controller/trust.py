@@ -34,6 +34,7 @@ class StillState:
     value_w: Floats
     since_s: Floats
     apart_w: Floats
+    stuck: bool = False  # some of them
 
 
 def watch(meters: int) -> StillState:
@@ -48,4 +49,5 @@ def stuck(
     still = value_w == last.value_w
     since_s = np.where(still, last.since_s, now_s)
     far_w = np.where(still, np.fmax(last.apart_w, apart_w), 0.0)
-    return still & (far_w > APART_SHARE * full_w) & (now_s - since_s >= after_s), StillState(value_w, since_s, far_w)
+    stuck = still & (far_w > APART_SHARE * full_w) & (now_s - since_s >= after_s)
+    return stuck, StillState(value_w, since_s, far_w, bool(stuck.any()))
