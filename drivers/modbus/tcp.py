@@ -79,23 +79,26 @@ class TcpLink(Link):
                 if not self._calm:
                     self._good(job)
             else:
-                size = frame.frame_size(buffer, start, end)
-                if size < 0:
-                    self._count.garbage += 1
-                    self.reset()
-                    end = start
-                    break
-                if size == 0:
-                    break
-                stop = start + size
-                if not self._odd(tid, job, bytes(view[start + 6 : stop])):
-                    end = start
+                stop = self._other(tid, job, start, end)
+                if stop <= 0:
+                    end = start if stop < 0 else end
                     break
             start = stop
         self._received(replies, points)
         self._keep(start, end)
         if self._queue:
             self._pump()
+
+    def _other(self, tid: int, job: AnyJob | None, start: int, end: int) -> int:
+        """Where what is no good reply ends; 0: not in the buffer yet, -1: the connection is given up for it."""
+        size = frame.frame_size(self._buffer, start, end)
+        if size < 0:
+            self._count.garbage += 1
+            self.reset()
+        if size <= 0:
+            return size
+        message = bytes(self._view[start + frame.HEADER : start + size])
+        return start + size if self._odd(tid, job, message) else -1
 
     def _odd(self, tid: int, job: AnyJob | None, message: bytes) -> bool:
         """A whole frame that is no good reply: exception, late, foreign, wrong in size. False: it was one too many."""
