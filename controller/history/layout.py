@@ -106,7 +106,7 @@ def _points(slab: Slab) -> list[tuple[str, Point | None]]:
 
 
 def _step(profile: Profile | None, point: Point, full: float | None) -> tuple[float, float]:
-    on_wire = profile is not None and profile.protocol != "dsx"
+    on_wire = profile is not None and profile.protocol == "modbus"
     if on_wire and not point.type.startswith("f") and not point.scale_point:
         step, top = point.scale, min(point.max, RAW_RANGE[point.type][1] * point.scale)
         while (top - point.shift) / step > LARGEST:  # a counter of 32 or 64 bits
