@@ -80,11 +80,7 @@ export function connect() {
       tellLink();
       return;
     }
-    const [head, arrays] = decode(await inflate(event.data));
-    if (!state.sheet || arrays.rack_w.raw.length !== state.sheet.racks.id.length) return;
-    Object.assign(state, { head, arrays, at: performance.now() });
-    tellLink();
-    news.dispatchEvent(new Event("picture"));
+    take(decode(await inflate(event.data)));
   };
   socket.onclose = (event) => {
     if (event.code === 4401) return location.replace("/login" + location.hash);
@@ -93,6 +89,19 @@ export function connect() {
     setTimeout(connect, retryMs * (0.7 + 0.6 * Math.random()));
     retryMs = Math.min(2 * retryMs, SLOWEST_MS);
   };
+}
+
+// One that comes before the tables it belongs to waits for them.
+let early = null;
+function take([head, arrays]) {
+  early = null;
+  if (arrays.rack_w.raw.length !== state.sheet?.racks.id.length) {
+    early = [head, arrays];
+    return;
+  }
+  Object.assign(state, { head, arrays, at: performance.now() });
+  tellLink();
+  news.dispatchEvent(new Event("picture"));
 }
 
 async function loadSheet(number) {
@@ -105,6 +114,7 @@ async function loadSheet(number) {
   sheet.nodes.parent.forEach((parent, i) => parent >= 0 && children[parent].push(i));
   Object.assign(state, { sheet, index, children, sheetNumber: number });
   news.dispatchEvent(new Event("sheet"));
+  if (early) take(early);
 }
 
 function tellLink() {
