@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from controller.console import live, metrics, routes_act, routes_jobs, routes_session, routes_view
+from controller.console import live, metrics, routes_act, routes_jobs, routes_past, routes_session, routes_view
 from controller.console.desk import Desk
 from controller.console.doors import found
 
@@ -51,7 +51,7 @@ def build(desk: Desk) -> FastAPI:
         lifespan=lifespan,
     )  # fmt: skip
     app.state.desk = desk
-    for module in (routes_session, routes_view, routes_act, routes_jobs, metrics):
+    for module in (routes_session, routes_view, routes_past, routes_act, routes_jobs, metrics):
         app.include_router(module.router)
     app.include_router(live.router)
     app.add_api_route("/", _page, include_in_schema=False)

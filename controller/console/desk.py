@@ -36,6 +36,7 @@ class Desk:
     hosts: tuple[str, ...] = ()  # names by which it may be called; empty: any
     throttle: Throttle = field(default_factory=Throttle)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HASHES))
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))  # of the history: a core at most
     browsers: int = 0
     lag: Lag = field(default_factory=Lag)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from helpers_console import Served, Stand
 from starlette.testclient import TestClient
@@ -19,7 +20,12 @@ from controller.console.app import build
 from controller.console.desk import Desk, desk
 from controller.console.intake import Intake
 from controller.console.live import SIGNED_OUT
+from controller.history import frame_log
+from controller.history.layout import layout_of
+from controller.history.paths import Paths
 from drivers.clock import RealClock
+from drivers.inventory import compile_inventory
+from drivers.profile import load_profiles
 
 pytestmark = pytest.mark.usefixtures("warm_kernels")
 LONG = "correct horse battery"
@@ -219,6 +225,30 @@ def test_answers_are_the_controllers_own(room: Room) -> None:
     assert all(v > 1e6 for _, v in values)
     assert room.ask("GET", f"/v1/history?point=rack/{rack.id}/cap_w", Role.VIEWER).json()["values"]
     assert room.ask("GET", "/v1/history?point=rack/x/y", Role.VIEWER).status_code == 404
+
+
+def test_the_history_on_the_disk_is_found_and_told(room: Room) -> None:
+    plan = room.stand.cycles.plan
+    layout = layout_of(plan, compile_inventory(plan.site, load_profiles()))
+    paths, point = Paths.of(room.stand.folder), str(layout.names[5])
+    assert room.ask("GET", f"/v1/series?point={point}&from_ms=0&to_ms=5000", Role.VIEWER).status_code == 404
+    paths.make()
+    layout.save(paths.log)
+    writer, start_ms = frame_log.Writer(paths.log, layout), 1_790_000_000_000
+    value = np.arange(len(layout.names), dtype=float)
+    for i in range(20):
+        writer.append(start_ms + 1000 * i, i, value + i, np.zeros(len(value), dtype=np.uint8))
+    writer.finish()
+    found = room.ask("GET", f"/v1/points?like={point[:6].upper()}", Role.VIEWER).json()
+    assert point in found["points"]
+    assert found["count"] >= len(found["points"]) <= 200
+    where = f"/v1/series?point={point}&from_ms={start_ms}&to_ms={start_ms + 10_000}"
+    told = room.ask("GET", where, Role.VIEWER).json()
+    assert told["t_ms"] == [start_ms + 1000 * i for i in range(10)]
+    assert told["mean"] == pytest.approx([5.0 + i for i in range(10)], abs=0.51 * layout.step[5])
+    assert room.ask("GET", "/v1/series?point=no.such&from_ms=0&to_ms=9", Role.VIEWER).status_code == 404
+    assert room.ask("GET", f"/v1/series?point={point}&from_ms=9&to_ms=9", Role.VIEWER).status_code == 422
+    assert room.ask("GET", where, None).status_code == 401
 
 
 def test_alarms_are_acknowledged_and_shelved_by_who_may(room: Room) -> None:

@@ -1,4 +1,4 @@
-// Plots of any point over the past hour.
+// Plots of any point: the past hour from the console's memory, what is older from the site's history.
 import { get, known, num, power, state } from "./core.js";
 import { el, panel, toast } from "./dom.js";
 import { trend } from "./draw.js";
@@ -24,6 +24,23 @@ export function past(points, backS = HOUR_S, againS = 10) {
   };
 }
 
+// A point of the history on the disk; the same `draw`. Mean, and least and most of each bin.
+function stored(point, backS) {
+  let read = 0, series = [[], [], []];
+  return {
+    series: () => series,
+    draw(canvas, tones, head, { unit = power } = {}) {
+      const now = head.wall_ms / 1000;
+      if (now - read > Math.max(5, backS / 500)) {
+        read = now;
+        get(`/v1/series?point=${encodeURIComponent(point)}&from_ms=${head.wall_ms - backS * 1000}&to_ms=${head.wall_ms}`)
+          .then((t) => (series = ["mean", "low", "high"].map((k) => t.t_ms.map((ms, i) => [ms / 1000, t[k][i]]))), () => {});
+      }
+      trend(canvas, series.map((values, i) => ({ values, tone: i ? "trend" : "value" })), { from: now - backS, to: now, unit });
+    },
+  };
+}
+
 export function open(page) {
   const { racks, nodes, loops } = state.sheet;
   const names = el("datalist", { id: "points" },
@@ -32,7 +49,16 @@ export function open(page) {
     nodes.id.flatMap((id, i) => (nodes.kind[i] === "pdu" ? [] : [el("option", { value: `node/${id}/load` })])),
     racks.id.map((id) => el("option", { value: `rack/${id}/w` })));
   const box = el("input", { list: "points", placeholder: "site/load_w, rack/ID/w, node/ID/load ..", "aria-label": "point to plot", size: 34 });
-  const minutes = el("select", { "aria-label": "how far back" }, [5, 15, 60].map((m) => el("option", { value: m, selected: m === 15 }, `${m} min`)));
+  const spans = [[5, "5 min"], [15, "15 min"], [60, "1 h"], [480, "8 h"], [1440, "1 day"], [10080, "1 week"]];
+  const minutes = el("select", { "aria-label": "how far back" }, spans.map(([m, name]) => el("option", { value: m, selected: m === 15 }, name)));
+  const older = el("datalist", { id: "stored" });
+  box.addEventListener("input", () => {
+    if (/^(site|rack|node|loop)\//.test(box.value)) return box.setAttribute("list", "points");
+    get(`/v1/points?like=${encodeURIComponent(box.value)}`).then((t) => {
+      older.replaceChildren(...t.points.map((name) => el("option", { value: name })));
+      box.setAttribute("list", t.points.length ? "stored" : "points");
+    }, () => {});
+  });
   const plots = el("div", { class: "grid" });
   const shown = new Map();
   const add = (point) => {
@@ -40,20 +66,21 @@ export function open(page) {
     const canvas = el("canvas", { class: "plot" }), now = el("span", { class: "value" });
     const close = el("button", { type: "button", "aria-label": `close ${point}`, onclick: () => { shown.delete(point); part.remove(); } }, "×");
     const part = panel(el("span", { class: "buttons" }, point, now, close), shown.size || innerWidth < 900 ? "w6" : "w12", canvas);
-    get(`/v1/history?point=${encodeURIComponent(point)}&since_s=9e9`).then(() => {
-      shown.set(point, { canvas, now, by: new Map() });
-      plots.append(part);
-    }, (error) => toast(error.message, true));
+    const show = (make) => { shown.set(point, { canvas, now, make, by: new Map() }); plots.append(part); };
+    const wall = Date.now();
+    get(`/v1/history?point=${encodeURIComponent(point)}&since_s=9e9`).then(() => show((backS) => past([point], backS, backS > 900 ? 10 : 2)),
+      () => get(`/v1/series?point=${encodeURIComponent(point)}&from_ms=${wall - 1000}&to_ms=${wall}`)
+        .then(() => show((backS) => stored(point, backS)), (error) => toast(error.message, true)));
   };
   page.append(el("h1", {}, "History"), el("form", { class: "buttons", onsubmit: (e) => { e.preventDefault(); add(box.value.trim()); box.value = ""; } },
-    box, names, minutes, el("button", { type: "submit" }, "Plot")),
-    el("p", { class: "dim" }, "The past hour as this console has seen it: the site each second, racks, nodes and loops each five."), plots);
+    box, names, older, minutes, el("button", { type: "submit" }, "Plot")),
+    el("p", { class: "dim" }, "site/, rack/, node/ and loop/ are the past hour as this console has seen it. Any other name is a point of the site's history, as far back as it goes: type a part of it."), plots);
   add("site/load_w");
   return { draw(head) {
-    for (const [point, { canvas, now, by }] of shown) {
+    for (const [point, { canvas, now, make, by }] of shown) {
       const back = Number(minutes.value) * 60;
-      if (!by.has(back)) by.set(back, past([point], back, back > 900 ? 10 : 2));
-      const unit = /_c$/.test(point) ? (v) => num(v, 1, " °C") : /(_ms|capped)$/.test(point) ? (v) => num(v, 0) : power;
+      if (!by.has(back)) by.set(back, make(back));
+      const unit = /_c$/.test(point) ? (v) => num(v, 1, " °C") : /(_w|^site.*load|envelope.*)$|^node/.test(point) && !/_ms$/.test(point) ? power : /(_ms|capped)$/.test(point) ? (v) => num(v, 0) : (v) => num(v, 2);
       by.get(back).draw(canvas, TONES.map((t) => [t]), head, { unit });
       const values = by.get(back).series()[0] ?? [], last = values[values.length - 1]?.[1];
       now.textContent = known(last) ? unit(last) : "";
