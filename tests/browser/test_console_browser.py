@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_browser import SIZES, Eyes, chromium
+from helpers_browser import SIZES, WAIT_MS, Eyes, chromium
 from helpers_programs import free_port
 from helpers_run import on_free_ports
 from playwright.sync_api import Browser, expect
@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.usefixtures("warm_kernels"), pytest.mark.xdist_group("
 LONG = "correct horse battery"
 MAIN = "from drivers.cli import main; main()"
 CLOCK = RealClock()
+expect.set_options(timeout=WAIT_MS)  # plant, controller, console and browser share two cores with other tests
 PAGES = ("overview", "power", "floor", "cooling", "jobs", "losses", "alarms", "history", "acts", "scenarios", "me")
 FORGED = """async () => {
     const me = await (await fetch('/v1/me')).json();

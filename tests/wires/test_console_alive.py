@@ -24,13 +24,13 @@ async def test_the_controller_runs_on_when_its_console_dies_and_takes_it_along_w
         url = f"http://127.0.0.1:{port}"
         await town.until(lambda: town.controller.lines and ready(url) == 200, 60)
         assert re.search(rf"console: {url}/  first user admin, password \S{{20}}", town.controller.said)
-        console = child_of(town.controller.pid)
+        console = console_of(town.controller.pid)
         failed, late, began = town.frame["failed_cycles"], town.frame["late_cycles"], town.frame["cycle"]
         os.kill(console, signal.SIGKILL)
         await town.until(lambda: town.frame["cycle"] >= began + 5, 30)
         assert (town.frame["failed_cycles"], town.frame["late_cycles"]) == (failed, late)
         await town.until(lambda: ready(url) == 200, 60)  # started again
-        assert child_of(town.controller.pid) != console
+        assert console_of(town.controller.pid) != console
         await town.controller.kill()
         await town.until(lambda: ready(url) == 0, 10)
 
@@ -43,8 +43,9 @@ def ready(url: str) -> int:
         return 0
 
 
-def child_of(pid: int) -> int:
-    """The one child process of a process."""
+def console_of(pid: int) -> int:
+    """The console among the child processes of a controller."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    (child,) = {int(word) for task in tasks for word in task.read_text().split()}
-    return child
+    children = {int(word) for task in tasks for word in task.read_text().split()}
+    (console,) = (child for child in children if b"\0console\0" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return console

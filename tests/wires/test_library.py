@@ -297,7 +297,8 @@ async def test_every_writable_point_is_written_at_the_ends_of_its_limits_and_no_
 def test_every_profile_of_the_folder_is_in_one_of_these_tests() -> None:
     dsx = {name for name, p in PROFILES.items() if p.protocol == "dsx"}
     files = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert files == set(LIBRARY) | dsx
+    sparkplug = {name for name, p in PROFILES.items() if p.protocol == "sparkplug"}  # tests/wires/test_sparkplug_*.py
+    assert files == set(LIBRARY) | dsx | sparkplug
     assert dsx == {d.profile for d in dsx_site().devices}
     assert len(LIBRARY) >= 15
 
