@@ -41,10 +41,6 @@ IDLE_S = 0.1  # between two looks for questions while nothing else is to do
 Sink = Callable[[dict[str, Any]], None]
 
 
-def _unheard(_what: str, **_more: object) -> None:
-    """Nobody records."""
-
-
 class Service:
     """The running controller of one site."""
 
@@ -56,7 +52,7 @@ class Service:
         folder: Path,
         mode: Mode,
         sink: Sink,
-        note: Callable[..., None] = _unheard,
+        note: Callable[..., None] | None = None,
         *,
         records: bool = False,  # journal and history on the disk
     ) -> None:
@@ -68,7 +64,8 @@ class Service:
         self._building, self._clock, self._sink = building, clock, sink
         self._acts = Acts(folder, site, mode, clock)
         self._state = cycle.begin(self._plan, next_epoch(folder, clock), clock.now_s())
-        note("begin", t_s=self._state.ledger.start_s, epoch=self._state.ledger.epoch)
+        if note is not None:
+            note("begin", t_s=self._state.ledger.start_s, epoch=self._state.ledger.epoch)
         self._shadow = mode == Mode.SHADOW
         self._leaving = self._leased = False  # `_leased`: racks may hold leases of ours above their safe caps
         self._late = self._failed = self._failures = self._refusals = 0
@@ -156,7 +153,8 @@ class Service:
         self._late += began_s - due_s > LATE_S
         said: list[Finding] = []
         requests = self._requests(began_s, said)
-        self._note("cycle", t_s=began_s, **requests_body(requests))
+        if self._note is not None:
+            self._note("cycle", t_s=began_s, **requests_body(requests))
         try:
             self._adopt(requests)
             shot = self._building.snapshot(began_s)
@@ -289,7 +287,7 @@ def run(
     recorder = recording(capture, site, clock) if capture else None
 
     async def main() -> None:
-        note = recorder.note if recorder else _unheard
+        note = recorder.note if recorder else None
         building = Building(site, clock, recorder, where / AUDIT)
         service = Service(site, building, clock, where, mode, sink, note, records=True)
         if recorder:

@@ -38,7 +38,7 @@ class Told:
                 self._jobs = tuple(job for job in jobs if job.racks)
         except FileNotFoundError:
             return self._jobs
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except Exception:  # whatever stands there, it stops no cycle
             log.exception("%s cannot be read: the jobs told of before stand", self._path)
         return self._jobs
 

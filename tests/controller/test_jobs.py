@@ -60,8 +60,8 @@ def test_a_file_that_makes_no_sense_changes_nothing(rig: Rig, tmp_path: Path) ->
     told.write(tmp_path, {"j": {"id": "j", **ENTRY}, "gone": {"id": "gone", **ENTRY, "racks": ["nowhere"]}})
     good = (JobTold("j", ("r1", "r2"), priority=2),)
     assert reader.poll() == good
-    no_number = json.dumps({"j": {"id": "j", **ENTRY, "priority": "x"}})
-    for text in ("", "[]", "{}x", '{"j": 3}', '{"j": {"id": "j"}}', no_number):
+    no_number, endless = (json.dumps({"j": {"id": "j", **ENTRY, "priority": p}}) for p in ("x", float("inf")))
+    for text in ("", "[]", "{}x", '{"j": 3}', '{"j": {"id": "j"}}', no_number, endless, "[" * 100_000):
         (tmp_path / told.FILE).write_text(text)
         assert reader.poll() == good
     told.write(tmp_path, {})
