@@ -13,6 +13,7 @@ from drivers.wires import SetpointCommand
 LONGEST_SHELF_S = 7 * 86400.0
 TARGETS = ("rack", "job", "node")
 LONGEST_NAME = 200
+LONGEST_WITHIN_S = 86_400.0
 LONGEST_MS = 31 * 86_400_000  # of a curtailment
 
 
@@ -131,8 +132,9 @@ def _check_envelope(site: Site, act: Mapping[str, Any]) -> None:
     if not (release and mw is None) and not (type(mw) in (int, float) and 0 < mw <= top):
         raise ActError(f"envelope {mw} MW: give more than 0 and at most {top:g} MW" + ", or `release`" * release)
     within_s = act.get("within_s")
-    if within_s is not None and not (type(within_s) in (int, float) and 0 < within_s < float("inf")):
-        raise ActError(f"envelope within {within_s!r} s: give seconds, more than 0, or leave it to the site's ramp")
+    if within_s is not None and not (type(within_s) in (int, float) and 0 < within_s <= LONGEST_WITHIN_S):
+        given, fix = str(within_s)[:20], f"give seconds, more than 0 and at most {LONGEST_WITHIN_S:.0f} (a day)"
+        raise ActError(f"envelope within {given} s: {fix}, or leave it to the site's ramp")
 
 
 def _check_curtailment(site: Site, act: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ CHUNK = 1 << 20  # bytes taken in by one poll: more is read by the next
 RECENT = 200
 MOST_PLANNED = 50
 OPPOSITE = {"hold": "release", "release": "hold", "park": "unpark", "unpark": "park"}
+FAMILIES = (
+    ("envelope",), ("mode",), ("curtail", "cancel"), ("priority",), ("hold", "release"), ("park", "unpark"),
+    ("shelve", "unshelve"), ("out_of_service", "in_service"),
+)  # fmt: skip
 OPPOSITE |= {"shelve": "unshelve", "out_of_service": "in_service"}
 
 
@@ -93,6 +98,15 @@ class Acts:
         self._taken: list[tuple[int, dict[str, Any]]] = []
         self.said: dict[str, str] = {}  # rack, or "mode" -> by whom and why
         self.recent: deque[tuple[dict[str, Any], Requests]] = deque(maxlen=RECENT)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """All that was ever asked, before the first cycle: none runs by half of it."""
+        with suppress(OSError):  # `poll` says so
+            before = -1
+            while self._read > before:
+                before = self._read
+                self._read_on()
 
     def poll(self) -> Requests:
         """Take in what was appended; a line that cannot be an act is refused, and said in `refused`.
@@ -185,8 +199,11 @@ def apply(site: Site, now: Requests, act: Mapping[str, Any]) -> Requests:
     if kind == "mode":
         return replace(now, mode=Mode[act["mode"].upper()])
     if kind in ("curtail", "cancel"):
-        others = tuple(c for c in now.curtailments if c.id != act.get("plan", act.get("id")))
-        return replace(now, curtailments=others if kind == "cancel" else (*others, _curtailment(act))[-MOST_PLANNED:])
+        name, at_ms = act.get("plan", act.get("id")), act.get("at_ms", 0)
+        others = tuple(c for c in now.curtailments if c.id != name and c.until_ms > at_ms)
+        if kind == "curtail" and len(others) >= MOST_PLANNED:
+            raise ActError(f"{MOST_PLANNED} curtailments are planned already: cancel some")
+        return replace(now, curtailments=others if kind == "cancel" else (*others, _curtailment(act)))
     if kind == "priority":
         others_priority = tuple(p for p in now.priority if p[0] != act["job"])
         mine = () if act["priority"] is None else ((act["job"], act["priority"]),)
@@ -204,7 +221,19 @@ def _curtailment(act: Mapping[str, Any]) -> Curtailment:
     return Curtailment(str(act.get("id", "")), float(act["mw"]) * 1e6, act["from_ms"], act["until_ms"], by)
 
 
-def inverse(before: Requests, act: Mapping[str, Any]) -> list[dict[str, Any]]:
+def same_thing(site: Site, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two acts speak on the same: envelope, mode, a curtailment, a job's priority, a rack, an alarm."""
+    kinds = {one["act"], other["act"]}
+    if not any(kinds <= set(family) for family in FAMILIES):
+        return False
+    if kinds <= {"curtail", "cancel"}:
+        return bool(one.get("plan", one.get("id")) == other.get("plan", other.get("id")))
+    if kinds <= {"hold", "release", "park", "unpark"}:
+        return not set(racks_of(site, one)).isdisjoint(racks_of(site, other))
+    return all(one.get(key) == other.get(key) for key in ("job", "alarm"))
+
+
+def inverse(site: Site, before: Requests, act: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The acts that bring back what `act` changed, from the requests before it; none where nothing would change."""
     kind = act["act"]
     if kind == "envelope":
@@ -222,6 +251,12 @@ def inverse(before: Requests, act: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
     if kind == "priority":
         return [{"act": kind, "job": act["job"], "priority": dict(before.priority).get(act["job"])}]
+    if kind in ("hold", "release", "park", "unpark"):
+        was = before.held if kind in ("hold", "release") else before.parked
+        racks = racks_of(site, act)
+        changed = [rack for rack in racks if (rack in was) == (kind in ("release", "unpark"))]
+        if len(changed) < len(racks):  # the others were so before: they stay
+            return [{"act": OPPOSITE[kind], "rack": rack} for rack in changed]
     if kind in OPPOSITE:
         target = {key: act[key] for key in ("rack", "job", "node", "alarm") if key in act}
         return [{"act": OPPOSITE[kind], **target}]

@@ -26,6 +26,7 @@ SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
 SCRYPT_MEMORY = 64 << 20
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 TOKEN_MARK = "hr_"  # noqa: S105  (a mark that scanners for leaked secrets can look for)
+MOST_TOKENS = 50  # of a user
 
 
 class AccountError(ValueError):
@@ -88,10 +89,11 @@ class Accounts:
             known["users"][name] = {"role": role.name.lower(), **_record(password)}
 
     def set_password(self, name: str, password: str) -> None:
-        """Another password for a user."""
+        """Another password for a user, whose tokens end with the old one."""
         _long_enough(password)
         with self._change() as known:
             self._user(known, name).update(_record(password))
+            known["tokens"] = {k: t for k, t in known["tokens"].items() if t["user"] != name}
 
     def set_role(self, name: str, role: Role) -> None:
         """Another role for a user."""
@@ -111,6 +113,8 @@ class Accounts:
         with self._change() as known:
             if role > Role[self._user(known, name)["role"].upper()]:
                 raise AccountError(f"{name} is no {role.name.lower()}")
+            if sum(t["user"] == name for t in known["tokens"].values()) >= MOST_TOKENS:
+                raise AccountError(f"{name} has {MOST_TOKENS} tokens already: take some away")
             known["tokens"][_digest(secret)] = {"user": name, "role": role.name.lower()}
         return secret
 

@@ -4,6 +4,7 @@ Racks are what the site has; a rack belongs to one job at a time, so a job that 
 """
 
 import json
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,7 @@ class Intake:
     def __init__(self, folder: Path, site: Site, clock: Clock) -> None:
         self._path, self._site, self._clock = folder / told.FILE, site, clock
         self._jobs: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()  # requests are served by threads
         try:
             self._jobs = dict(json.loads(self._path.read_text()))
         except FileNotFoundError:
@@ -51,7 +53,8 @@ class Intake:
 
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs, by id."""
-        return [self._jobs[name] for name in sorted(self._jobs)]
+        with self._lock:
+            return [self._jobs[name] for name in sorted(self._jobs)]
 
     def put(self, job: JobIn) -> dict[str, Any]:
         """Take a job; what was taken. IntakeError where the site has no such rack or tenant."""
@@ -61,18 +64,20 @@ class Intake:
             raise IntakeError(f"{len(unknown)} racks of job {job.id} are not at this site: {unknown[0]}. {near}")
         if job.tenant and job.tenant not in {t.id for t in self._site.tenants}:
             raise IntakeError(f"tenant {job.tenant!r} of job {job.id} is not in tenants.csv")
-        if job.id not in self._jobs and len(self._jobs) >= MOST:
-            raise IntakeError(f"{MOST} jobs are known already: end some")
-        taken = set(job.racks)
-        for other in self._jobs.values():
-            other["racks"] = [r for r in other["racks"] if r not in taken]
-        self._jobs[job.id] = {**job.model_dump(), "racks": sorted(taken), "told_ms": self._clock.wall_ms()}
-        told.write(self._path.parent, self._jobs)
-        return self._jobs[job.id]
+        with self._lock:
+            if job.id not in self._jobs and len(self._jobs) >= MOST:
+                raise IntakeError(f"{MOST} jobs are known already: end some")
+            taken = set(job.racks)
+            for other in self._jobs.values():
+                other["racks"] = [r for r in other["racks"] if r not in taken]
+            self._jobs[job.id] = {**job.model_dump(), "racks": sorted(taken), "told_ms": self._clock.wall_ms()}
+            told.write(self._path.parent, self._jobs)
+            return self._jobs[job.id]
 
     def end(self, name: str) -> bool:
         """Forget a job that is over; whether it was known."""
-        if self._jobs.pop(name, None) is None:
-            return False
-        told.write(self._path.parent, self._jobs)
-        return True
+        with self._lock:
+            if self._jobs.pop(name, None) is None:
+                return False
+            told.write(self._path.parent, self._jobs)
+            return True

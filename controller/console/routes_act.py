@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import dropwhile
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path
@@ -100,7 +101,7 @@ async def recent(desk: TheDesk, _: Viewer) -> dict[str, Any]:
     now = _requests(desk)
     wall_ms = desk.clock.wall_ms()
     return {
-        "acts": [entry | {"undo": bool(_undo(before, entry))} for entry, before in reversed(desk.acts.recent)],
+        "acts": [entry | {"undo": bool(_undo(desk, before, entry))} for entry, before in reversed(desk.acts.recent)],
         "held": sorted(now.held),
         "parked": sorted(now.parked),
         "priority": dict(now.priority),
@@ -118,9 +119,9 @@ async def undo(
     found = next(((entry, before) for entry, before in desk.acts.recent if entry.get("id") == act), None)
     if found is None:
         raise HTTPException(404, "there is no such act among the last ones")
-    back = _undo(found[1], found[0])
+    back = _undo(desk, found[1], found[0])
     if not back:
-        raise HTTPException(409, f"{found[0]['act']} cannot be taken back: nothing would change")
+        raise HTTPException(409, f"{found[0]['act']} cannot be taken back: nothing would change, or a later act counts")
     written = [await _write(desk, caller, told.why, one | {"undoes": act}) for one in back]
     return {"acts": written}
 
@@ -154,8 +155,11 @@ def _checked(desk: Desk, act: dict[str, Any]) -> dict[str, Any]:
     except ActError as error:
         raise HTTPException(422, str(error)) from error
     now_ms = desk.clock.wall_ms()
-    if act["act"] == "curtail" and act["until_ms"] <= now_ms:
-        raise HTTPException(422, "curtail: until_ms has passed already")
+    if act["act"] == "curtail":
+        if act["until_ms"] <= now_ms:
+            raise HTTPException(422, "curtail: until_ms has passed already")
+        if sum(c.until_ms > now_ms for c in _requests(desk).curtailments) >= acts.MOST_PLANNED:
+            raise HTTPException(409, f"{acts.MOST_PLANNED} curtailments are planned already: cancel some")
     if act["act"] == "cancel" and act["plan"] not in {c.id for c in _requests(desk).curtailments}:
         raise HTTPException(404, f"there is no curtailment {act['plan'][:80]!r}")
     return act
@@ -164,13 +168,24 @@ def _checked(desk: Desk, act: dict[str, Any]) -> dict[str, Any]:
 def _requests(desk: Desk) -> Requests:
     """What is asked for now, with all that was written."""
     try:
-        return desk.acts.poll()
+        now = desk.acts.poll()
+        desk.acts.take()  # the journal is the controller's
+        return now
     except OSError as error:
         raise HTTPException(503, f"the acts cannot be read: {error.strerror}") from error
 
 
-def _undo(before: Requests, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return acts.inverse(before, entry) if "id" in entry else []
+def _undo(desk: Desk, before: Requests, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What takes an act back; nothing where a later act has spoken on the same thing since."""
+    if "id" not in entry:
+        return []
+    since = dropwhile(lambda other: other is not entry, (other for other, _ in desk.acts.recent))
+    later = list(since)[1:]
+    return (
+        []
+        if any(acts.same_thing(desk.site, entry, other) for other in later)
+        else acts.inverse(desk.site, before, entry)
+    )
 
 
 async def _write(desk: Desk, caller: Caller, why: str, act: dict[str, Any]) -> dict[str, Any]:

@@ -124,12 +124,16 @@ async def change_password(desk: TheDesk, caller: Viewer, told: NewPassword) -> d
 async def new_token(desk: TheDesk, caller: Viewer, told: NewToken) -> dict[str, Any]:
     """A token of one's own for a program; its secret is told only here."""
     role = Role[told.role.upper()]
+    if role > caller.who.role:  # a token of a lesser role is no way to a greater one
+        raise HTTPException(403, f"this needs the role {told.role}, {caller.who.name} is {named(caller)}")
     return {"token": await _change(desk.accounts.new_token, caller.who.name, role), "role": told.role}
 
 
 @router.delete("/v1/tokens", responses=errors(401, 403))
 async def revoke_tokens(desk: TheDesk, caller: Viewer) -> dict[str, Any]:
-    """Take away all of one's own tokens."""
+    """Take away all of one's own tokens; for who has signed in, as a stolen token must not end the others."""
+    if caller.session is None:
+        raise HTTPException(403, "sign in with your password: a token takes no tokens away")
     return {"revoked": await asyncio.to_thread(desk.accounts.revoke_tokens, caller.who.name)}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 FILE = "sessions.json"
 LASTS_S = 12 * 3600.0  # one shift
 MOST = 1000
+MOST_OF_ONE = 20  # sessions of one user
 FREE_TRIES = 5
 WAIT_S, LONGEST_WAIT_S = 2.0, 900.0
 USER_WAIT_S = 30.0  # for a name from anywhere: nobody shuts an operator out for long by guessing wrong
@@ -41,7 +42,9 @@ class Sessions:
         """A new session: its secret for the cookie, and itself."""
         secret = secrets.token_urlsafe(32)
         session = Session(user, secrets.token_urlsafe(24), now_s + LASTS_S, mark)
-        self._of = {k: s for k, s in list(self._of.items())[1 - MOST :] if s.until_s > now_s}
+        mine = [k for k, s in self._of.items() if s.user == user][1 - MOST_OF_ONE :]  # nobody pushes others out
+        kept = {k: s for k, s in self._of.items() if s.until_s > now_s and (s.user != user or k in mine)}
+        self._of = dict(list(kept.items())[1 - MOST :])
         self._of[_key(secret)] = session
         self._write()
         return secret, session

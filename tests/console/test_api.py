@@ -90,7 +90,13 @@ def test_a_stolen_viewer_token_can_change_nothing(room: Room) -> None:
         room.ask("POST", "/v1/users", Role.VIEWER, json={"user": "x", "role": "engineer", "password": LONG}).status_code
         == 403
     )
-    assert room.ask("POST", "/v1/tokens", Role.VIEWER, json={"role": "engineer"}).status_code == 409
+    stolen = room.desk.accounts.new_token("engineer", Role.VIEWER)  # of an engineer, who lent it to a program
+    for headers in (None, {"Authorization": f"Bearer {stolen}"}):
+        role = Role.VIEWER if headers is None else None
+        for wanted in ("operator", "engineer"):
+            asked = room.ask("POST", "/v1/tokens", role, headers=headers or {}, json={"role": wanted})
+            assert asked.status_code == 403
+        assert room.ask("DELETE", "/v1/tokens", role, headers=headers or {}).status_code == 403
     assert room.ask("POST", "/v1/scenarios", Role.VIEWER, json={"scenario": "surge", "why": WHY}).status_code == 403
     assert room.desk.acts.poll() == before
 

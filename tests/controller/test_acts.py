@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers_site import tiny_site
 
-from controller import acts
+from controller import act_kinds, acts
 from controller.acts import ActError, Acts
 from controller.frames import Mode, Requests
 from drivers.clock import VirtualClock
@@ -239,3 +239,17 @@ def test_the_epoch_rises_over_a_lost_directory_or_a_spoilt_file(tmp_path: Path, 
 def test_the_epoch_rises_over_a_clock_that_went_back(tmp_path: Path) -> None:
     before = acts.next_epoch(tmp_path, VirtualClock())
     assert acts.next_epoch(tmp_path, VirtualClock(wall_start_ms=0)) == before + 1
+
+
+def test_a_controller_that_starts_runs_by_all_that_was_asked_however_much_it_is(tmp_path: Path) -> None:
+    line = json.dumps({"at_ms": 1, "by": "x" * 2000, "why": "", "act": "hold", "rack": "r1"}) + "\n"
+    last = json.dumps({"at_ms": 2, "by": "", "why": "", "act": "envelope", "mw": 0.2}) + "\n"
+    (tmp_path / acts.FILE).write_text(line * 1200 + last)
+    assert (tmp_path / acts.FILE).stat().st_size > 2 * acts.CHUNK
+    assert Acts(tmp_path, tiny_site()).poll().envelope_w == 0.2e6
+
+
+def test_a_hurry_without_end_is_refused() -> None:
+    for within in (10**400, 1e300, 86_401):
+        with pytest.raises(ActError, match="a day"):
+            act_kinds.check(tiny_site(), {"act": "envelope", "mw": 0.2, "within_s": within})

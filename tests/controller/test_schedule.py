@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers_control import bench
 from helpers_service import Rig
+from helpers_site import tiny_site
 
 from controller import acts, schedule
 from controller.act_kinds import ActError, check, racks_of, target_of
@@ -103,7 +104,10 @@ def test_a_curtailment_of_impossible_times_is_refused(times: tuple[object, objec
     ("act", "back"),
     [
         ({"act": "hold", "rack": "r1"}, [{"act": "release", "rack": "r1"}]),
-        ({"act": "unpark", "node": "n"}, [{"act": "park", "node": "n"}]),
+        ({"act": "unpark", "node": "feed2"}, [{"act": "park", "rack": "r4"}]),
+        ({"act": "park", "node": "feed2"}, [{"act": "unpark", "rack": x} for x in ("r1", "r2")]),
+        ({"act": "park", "node": "feed1"}, [{"act": "unpark", "node": "feed1"}]),
+        ({"act": "park", "rack": "r4"}, []),
         ({"act": "mode", "mode": "off"}, [{"act": "mode", "mode": "live"}]),
         ({"act": "envelope", "mw": 0.2}, [{"act": "envelope", "mw": 0.3, "within_s": 30.0}]),
         ({"act": "curtail", "id": "7"}, [{"act": "cancel", "plan": "7"}]),
@@ -115,6 +119,37 @@ def test_a_curtailment_of_impossible_times_is_refused(times: tuple[object, objec
 )
 def test_what_an_act_changed_is_brought_back(act: dict[str, object], back: list[dict[str, object]]) -> None:
     before = Requests(
-        envelope_w=0.3e6, envelope_within_s=30.0, curtailments=(Curtailment("c", 0.1e6, 1, 2),), priority=(("j", 4),)
-    )
-    assert acts.inverse(before, act) == back
+        envelope_w=0.3e6, envelope_within_s=30.0, curtailments=(Curtailment("c", 0.1e6, 1, 2),), priority=(("j", 4),),
+        parked=frozenset({"r4"}),
+    )  # fmt: skip
+    assert acts.inverse(tiny_site(), before, act) == back
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"act": "envelope", "mw": 1}, {"act": "envelope", "mw": None}, True),
+        ({"act": "envelope", "mw": 1}, {"act": "mode", "mode": "off"}, False),
+        ({"act": "curtail", "id": "7"}, {"act": "cancel", "plan": "7"}, True),
+        ({"act": "curtail", "id": "7"}, {"act": "cancel", "plan": "8"}, False),
+        ({"act": "hold", "node": "feed1"}, {"act": "release", "rack": "r2"}, True),
+        ({"act": "hold", "rack": "r1"}, {"act": "release", "rack": "r2"}, False),
+        ({"act": "hold", "rack": "r1"}, {"act": "park", "rack": "r1"}, False),
+        ({"act": "priority", "job": "a"}, {"act": "priority", "job": "b"}, False),
+        ({"act": "shelve", "alarm": "a/b"}, {"act": "unshelve", "alarm": "a/b"}, True),
+    ],
+)
+def test_a_later_act_on_the_same_thing_is_known(one: dict[str, object], other: dict[str, object], same: bool) -> None:
+    assert acts.same_thing(tiny_site(), one, other) == acts.same_thing(tiny_site(), other, one) == same
+
+
+def test_curtailments_that_are_over_make_room_and_none_is_dropped_unsaid() -> None:
+    now = Requests()
+    for i in range(acts.MOST_PLANNED):
+        plan = {"act": "curtail", "id": str(i), "mw": 0.1, "from_ms": 100, "until_ms": 200 + i, "at_ms": 1}
+        now = acts.apply(tiny_site(), now, plan)
+    late = {"act": "curtail", "id": "late", "mw": 0.1, "from_ms": 100, "until_ms": 900, "at_ms": 199}
+    with pytest.raises(acts.ActError, match="cancel some"):
+        acts.apply(tiny_site(), now, late)
+    after = acts.apply(tiny_site(), now, late | {"at_ms": 202})
+    assert [c.id for c in after.curtailments] == [str(i) for i in range(3, acts.MOST_PLANNED)] + ["late"]
