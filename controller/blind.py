@@ -12,9 +12,12 @@ from controller.kernels.fill import FillInputs, build_topology, fill
 from controller.plan import Plan
 from controller.policies import rating
 from controller.policies.grid import METER_ERROR
+from drivers.lease.message import MAX_DECAY_S
+from drivers.site.sums import FALL, site_w
 
 LINE = ((0.0, 1.0), (0.0, 1.0))  # caps rise alike, whatever the work
 OVER = 1e-9
+DRAWN = 1.05  # the paces that the agents of a small site draw may lie a little higher than they do on average
 
 
 def most_w(plan: Plan) -> Floats:
@@ -27,6 +30,18 @@ def most_w(plan: Plan) -> Floats:
     hopeless = np.zeros(len(losses.cases), dtype=np.bool_)
     hopeless[losses.delta_case[unborne]] = True
     return _under(plan, over & ~hopeless[losses.delta_case], room_w)
+
+
+def decay_s(plan: Plan, safe_cap_w: Floats) -> float:
+    """Time that caps need from the envelope down to these safe caps [R], inside the site's ramp [s].
+
+    The site file's where that is longer; site check has proved that one for the site file's own safe caps.
+    """
+    site, control = plan.site, plan.site.control
+    safe_w = dict(zip(site.rack_index, safe_cap_w.tolist(), strict=True))
+    top_w = min(site_w(site, lambda r: r.max_w), control.envelope_w)
+    fall_w = DRAWN * FALL * (top_w - site_w(site, lambda r: safe_w[r.id]))
+    return min(max(control.lease_decay_s, fall_w / control.ramp_down_w_per_s), MAX_DECAY_S)
 
 
 def _load_w(plan: Plan, cap_w: Floats) -> Floats:

@@ -5,7 +5,7 @@ The only place that knows the order. Synchronous, no I/O, holds the states: the 
 
 from dataclasses import dataclass
 
-from controller import actuate, allocate, estimate, gpus, guard, image, limits
+from controller import actuate, allocate, blind, estimate, gpus, guard, image, limits
 from controller.corrective import Prepared
 from controller.frames import Frames, Requests
 from controller.plan import Plan
@@ -33,13 +33,13 @@ class State:
 
 def begin(plan: Plan, epoch: int, now_s: float) -> State:
     """States before the first cycle; `epoch` must be higher than any predecessor's."""
-    control = plan.site.control
+    control, allocation = plan.site.control, allocate.begin(plan, now_s)
     ledger = Ledger(
         plan.max_w,
         plan.safe_cap_w.astype("int64"),
         epoch=epoch,
         ttl_s=control.lease_ttl_s,
-        decay_s=control.lease_decay_s,
+        decay_s=blind.decay_s(plan, allocation.most_safe_w),
         now_s=now_s,
     )
     return State(
@@ -48,7 +48,7 @@ def begin(plan: Plan, epoch: int, now_s: float) -> State:
         image.begin(plan, now_s),
         estimate.begin(plan, now_s),
         limits.begin(plan),
-        allocate.begin(plan, now_s),
+        allocation,
         guard.begin(plan, now_s),
         actuate.begin(plan),
         gpus.begin(plan),

@@ -170,6 +170,8 @@ class Service:
             # the watchdog is not fed: leases in force hold, then fall to the safe caps
             self._failed += 1
             self._building.forbid("the last cycle failed")
+            for setpoint in requests.setpoints:  # asked once: the record says that nothing came of it
+                self._building.refuse(setpoint, "the cycle failed: ask again")
             logging.exception("cycle failed (%d so far)", self._failed)
             return False
         self._prepare.look(frames, self._state)
@@ -241,8 +243,8 @@ class Service:
         It confirms a cap at or below it and none above is under way, or it obeys another controller, or it has been
         silent until every lease was over.
         """
-        control, ledger = self._plan.site.control, self._state.ledger
-        over_s = 2.0 * control.lease_ttl_s + control.lease_decay_s
+        ledger = self._state.ledger
+        over_s = 2.0 * ledger.ttl_s + ledger.decay_s
         lapsed = frames.image.age_s[self._plan.agent_slot["cap_w"]] > over_s
         may_hold_w = np.fmax(frames.estimate.cap_found_w, ledger.sent_w(frames.image.now_s))
         at_safe = np.nan_to_num(may_hold_w) <= frames.orders.safe_cap_w + 1.0

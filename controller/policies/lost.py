@@ -29,6 +29,7 @@ class LostState:
     """What each node carried while it was alive, and what is lost."""
 
     ups: Bools  # [N] nodes that carry their load without a source for a while
+    generator: Bools  # [N] it stands without voltage once the source is back: that is no loss
     before_w: Floats  # [N] filtered load while alive, frozen when it is lost; 0: not seen alive yet
     dead: Bools  # [N] without voltage and load now
     node: Bools  # [N] lost elements: the topmost of the dead, latched
@@ -43,7 +44,8 @@ def begin(plan: Plan, now_s: float) -> LostState:
     nothing, zero = np.zeros(len(plan.parent), dtype=np.bool_), np.zeros(len(plan.parent))
     units = np.zeros(len(plan.unit_slot), dtype=np.bool_)
     ups = np.array([x.kind == "ups" for x in plan.site.nodes])
-    return LostState(ups, zero, nothing, nothing, units, zero, zero, now_s)
+    generator = np.array([x.kind == "generator" for x in plan.site.nodes])
+    return LostState(ups, generator, zero, nothing, nothing, units, zero, zero, now_s)
 
 
 def watch(
@@ -59,7 +61,9 @@ def watch(
     both show [N, W], and what cooling units say [U]; NaN is unknown."""
     dt_s = max(now_s - last.last_s, 0.0)
     off = volt_v < DEAD_VOLT_SHARE * plan.volt_v
-    gone = off & (last.before_w > LOADED_SHARE * plan.full_w) & (power_w < FALLEN_SHARE * last.before_w)
+    gone = (
+        off & ~last.generator & (last.before_w > LOADED_SHARE * plan.full_w) & (power_w < FALLEN_SHARE * last.before_w)
+    )
     lies = gone & ~last.dead
     if lies.any():
         still_w = _still(plan, power_w, off, last.before_w, last)
@@ -81,7 +85,7 @@ def watch(
     moved_w = np.maximum(shown_w, last.before_w + (shown_w - last.before_w) * gain)
     before_w = np.where(alive, np.where(back, power_w, moved_w), np.where(empty, witness_w, last.before_w))
     unit = np.where(np.isfinite(available), available < 0.5, last.unit)
-    return LostState(last.ups, before_w, dead, node, unit, back_s, empty_s, now_s)
+    return LostState(last.ups, last.generator, before_w, dead, node, unit, back_s, empty_s, now_s)
 
 
 def _topmost(plan: Plan, marked: Bools, above: Bools) -> Bools:

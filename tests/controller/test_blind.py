@@ -8,6 +8,7 @@ from controller import blind
 from controller.plan import Plan, compile_plan
 from controller.policies import rating
 from drivers.inventory import compile_inventory
+from drivers.lease import Holder
 from drivers.profile import load_profiles
 from drivers.site.load import resolve_site
 from drivers.site.model import Site
@@ -61,3 +62,22 @@ def test_what_floors_bear_safe_caps_bear_and_not_a_step_more(feeds: float, ups: 
 def test_half_of_colossus_cannot_carry_all_of_it_and_holds_nobody_back() -> None:
     plan = plan_of(resolve_site("colossus"))
     assert (blind.most_w(plan) == plan.safe_cap_w).all()
+
+
+@pytest.mark.parametrize("name", ["hall", "colossus"])
+def test_leases_that_all_end_fall_inside_the_sites_ramp(name: str) -> None:
+    """From the envelope to these safe caps, by the paces that agents draw; the site's own time where that is enough."""
+    plan = plan_of(resolve_site(name))
+    control, cap_w = plan.site.control, blind.most_w(plan)
+    decay_s = blind.decay_s(plan, cap_w)
+    assert decay_s >= control.lease_decay_s
+    holder = Holder(plan.safe_cap_w.astype(np.int64), 0.0, seed=1)
+    top_w = plan.rows.dot(plan.max_w)[plan.envelope_row]
+    other_w = plan.design_other_w[plan.envelope_row] - plan.cooling_w_per_w * plan.max_w.sum()
+    holder.cap_w = ((control.envelope_w - other_w) / top_w * plan.max_w).astype(np.int64)
+    holder.safe_cap_w, holder.decay_s = np.minimum(holder.cap_w, cap_w.astype(np.int64)), np.full(len(cap_w), decay_s)
+    holder.expiry_s[:] = 0.0
+    caps_w = np.array([holder.cap_in_force_w(float(t)) for t in range(int(decay_s) + 2)])
+    assert (caps_w[-1] == holder.safe_cap_w).all()
+    site_w = np.array([plan.rows.dot(w)[plan.envelope_row] for w in caps_w])
+    assert -np.diff(site_w).min() <= control.ramp_down_w_per_s
