@@ -60,6 +60,10 @@ class Records:
         racks = [rack.id for rack in self._plan.site.racks]
         self._put("start", {"site": self._plan.site.name, "epoch": epoch, "process": os.getpid(), "racks": racks})
 
+    def adopt(self, plan: Plan) -> None:
+        """Other jobs on the same racks: alarms name these from now on."""
+        self._plan = plan
+
     def stop(self) -> None:
         """The controller ends: write what waits, for some seconds at most."""
         for part in (self._journal, self._history, self._hooks, self._keeper):

@@ -136,7 +136,7 @@ class Service:
         at = self._prepare.newest
         if at is None:
             raise answers.AskError("no cycle has finished yet: ask again in some seconds")
-        said, asked = self._acts.said, self._acts.requests
+        said, asked = self._acts.said, replace(self._acts.requests, jobs=self._adopted[0])
         world = answers.World(self._plan, at.frames, at.state, self._prepare.latest, said, asked=asked)
         return answers.answer(world, question)
 
@@ -212,6 +212,7 @@ class Service:
         self._plan = jobs.with_jobs(self._built, requests.jobs, dict(requests.priority))
         jobs.adopt(self._plan, self._state)
         self._prepare.adopt(self._plan)
+        self._records.adopt(self._plan)
         self._tap.renew()
 
     def _mode(self, asked: Mode) -> Mode:

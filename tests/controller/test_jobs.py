@@ -4,14 +4,16 @@ import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers_console import Cycles, hall
 from helpers_service import Rig
 
-from controller import form, jobs, told
+from controller import alarms, answers, form, jobs, told
 from controller.frames import JobTold
+from controller.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("warm_kernels")
 ENTRY = {"racks": ["r1", "r2"], "priority": 2, "gang": True, "tenant": "", "flexible": False}
@@ -80,6 +82,24 @@ async def test_a_running_controller_takes_jobs_and_priorities_up_without_a_bump(
     names = [{j["id"] for j in f["jobs"]} for f in rig.frames]
     assert not any("llm" in n for n in names[:19])
     assert all("llm" in n for n in names[22:44])
+
+
+async def test_alarms_and_predictions_speak_of_the_told_jobs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    worlds: list[answers.World] = []
+    found = alarms.findings
+
+    def seen(plan: Plan, *rest: Any) -> Any:
+        plans.append(plan)
+        return found(plan, *rest)
+
+    monkeypatch.setattr(alarms, "findings", seen)
+    monkeypatch.setattr(answers, "answer", lambda world, _: worlds.append(world))
+    told.write(rig.folder, {"llm": {"id": "llm", **ENTRY, "flexible": True}})
+    rig.at(20, lambda: rig.service._answer({}))
+    await rig.run(25)
+    assert "llm" in {r.job for r in plans[-1].site.racks}
+    assert [job.id for job in worlds[0].asked.jobs] == ["llm"]
 
 
 async def test_who_reads_the_tap_gets_the_new_tables(rig: Rig) -> None:
