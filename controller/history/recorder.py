@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ class _Frame:
     at_ms: int
     cycle: int
     shot: Snapshot
+
+
+_LEFT: list[subprocess.Popen[bytes]] = []  # work that outlives its recorder: held, so that nobody takes it for lost
 
 
 class Recorder:
@@ -64,8 +67,10 @@ class Recorder:
     def close(self, within_s: float = 5.0) -> None:
         """Write what waits. Work that takes longer goes on by itself to its end; the next start goes on with it."""
         if self._outlet.close(within_s) and self._work is not None:
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 self._work.wait(within_s)
+            except subprocess.TimeoutExpired:
+                _LEFT.append(self._work)
 
     @contextmanager
     def _opening(self) -> Iterator[Callable[[_Frame], None]]:

@@ -1,6 +1,9 @@
 """What a controller leaves behind, as a whole: said as alarms where it fails, nothing twice after a restart."""
 
+import gc
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -8,8 +11,10 @@ import numpy as np
 import pytest
 from helpers_control import Bench, Wiring, bench
 
-from controller import cycle
+from controller import cycle, history
 from controller.frames import Frames, Mode, Requests
+from controller.history import recorder as history_recorder
+from controller.history.layout import layout_of
 from controller.journal import open_read
 from controller.records import Records
 from drivers.clock import RealClock, VirtualClock
@@ -172,3 +177,16 @@ def test_hooks_that_cannot_be_taken_are_said_and_stop_nothing(tmp_path: Path, ca
     desk.second()
     desk.records.stop()
     assert "no messages are sent" in caplog.text
+
+
+def test_work_on_the_history_that_takes_longer_than_the_stop_goes_on_by_itself(tmp_path: Path) -> None:
+    layout = layout_of(bench().plan, bench().inventory)
+    recorder = history.Recorder(tmp_path, layout, RealClock())
+    recorder._work = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    recorder.close(0.1)
+    del recorder
+    gc.collect()  # a process that is taken for lost would be an error here
+    left = history_recorder._LEFT.pop()
+    assert left.poll() is None
+    left.kill()
+    left.wait()
