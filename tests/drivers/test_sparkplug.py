@@ -195,6 +195,19 @@ class Edge:
         self.bench.sent.clear()
 
 
+def test_a_node_that_missed_our_state_is_told_again() -> None:
+    bench = Bench()
+    edge = Edge(bench)
+    edge.node.will()
+    edge.node.connected()
+    bench.host.will()
+    bench.host.connected()
+    bench.sent.clear()  # a broker that has not stored the retained message yet
+    bench.tick(10)
+    edge.hear()
+    assert edge.said[:2] == ["NBIRTH", "DBIRTH"]
+
+
 def test_an_edge_node_lives_by_the_book() -> None:
     bench = Bench()
     edge = Edge(bench)

@@ -120,6 +120,8 @@ class SparkplugHost:
     def tick(self) -> None:
         """Give up waiting for missing messages, and ask for the rebirths that are due."""
         now_s, budget = self._clock.now_s(), REBIRTHS_PER_TICK
+        if any(not node.online and node.rebirth_due_s <= now_s for node in self._nodes.values()):
+            self._say_state(True)  # a node that has missed it waits for it, and hears no request before
         for (group, name), node in self._nodes.items():
             if now_s - node.gap_since_s > REORDER_S:
                 self._give_up_gap(Place(group, "", name), node)
